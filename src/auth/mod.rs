@@ -1,0 +1,1 @@
+//! Who is let in: tokens, tickets, browser sessions, peer credentials, host and origin rules.

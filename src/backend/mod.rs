@@ -1,0 +1,1 @@
+//! Where a shim lives: in a tmux window or on its own.

@@ -1,0 +1,1 @@
+//! Live output by offset: a bounded ring per terminal, history behind it, subscribers that pull.

@@ -1,0 +1,1 @@
+//! `daemon.toml`, the environment and flags; the only reader of the environment.

@@ -1,0 +1,1 @@
+//! tmux control mode, sans-IO: bytes in, events out; commands in, bytes out.

@@ -1,0 +1,1 @@
+//! The orchestrator: inputs, a pure step, effects, and the loop that performs them.

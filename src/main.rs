@@ -1,0 +1,3 @@
+//! The `kas` program.
+
+fn main() {}

@@ -1,0 +1,43 @@
+//! Who asks.
+
+use std::fmt;
+
+/// What a credential may do; each scope includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Look at projects, instances and output.
+    View,
+    /// And launch, type, stop, delete.
+    Run,
+    /// And change projects, tokens and the daemon.
+    Full,
+}
+
+impl Scope {
+    /// The word used on the wire and in the store.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Run => "run",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Somebody with a credential that was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The operator the credential stands for; limits count by it and `launched_by` shows it.
+    pub operator: String,
+    /// Which credential it is, without its secret: `socket`, `token:<id>`, `session:<id>`. Confirmations are bound to it.
+    pub credential: String,
+    /// What it may do.
+    pub scope: Scope,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.operator, self.credential)
+    }
+}

@@ -1,0 +1,1 @@
+//! Domain verbs over SQLite: one writer thread, a few readers.

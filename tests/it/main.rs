@@ -1,0 +1,8 @@
+//! Integration tests, one binary. Each file is listed here; `tidy` checks that none was forgotten.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests start processes, read clocks and stop at the first surprise"
+)]
+
+mod tidy;
