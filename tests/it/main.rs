@@ -5,4 +5,6 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
+mod journal;
+mod shim;
 mod tidy;
