@@ -1,4 +1,5 @@
 //! The shim as a real process.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event and passes over the others")]
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -444,7 +445,7 @@ async fn a_stop_goes_on_when_the_client_dies() {
 
 /// Waits until the process of a pidfd has ended.
 async fn ended(pidfd: &OwnedFd) {
-    let pidfd = tokio::io::unix::AsyncFd::new(pidfd.try_clone().unwrap()).unwrap();
+    let pidfd = tokio::io::unix::AsyncFd::register(pidfd.try_clone().unwrap()).unwrap();
     let waited = tokio::time::timeout_at(soon(), pidfd.readable()).await;
     drop(waited.expect("it ends in time").unwrap());
 }
