@@ -272,11 +272,13 @@ fn rendition(cell: &vt100::Cell) -> String {
         (cell.inverse(), ";7"),
     ];
     flags.into_iter().filter(|(on, _)| *on).for_each(|(_, parameter)| text.push_str(parameter));
-    for (color, base) in [(cell.fgcolor(), 38), (cell.bgcolor(), 48)] {
+    for (color, base) in [(cell.fgcolor(), 30), (cell.bgcolor(), 40)] {
         let written = match color {
             vt100::Color::Default => Ok(()),
-            vt100::Color::Idx(index) => write!(text, ";{base};5;{index}"),
-            vt100::Color::Rgb(r, g, b) => write!(text, ";{base};2;{r};{g};{b}"),
+            vt100::Color::Idx(index @ 0..8) => write!(text, ";{}", base + index),
+            vt100::Color::Idx(index @ 8..16) => write!(text, ";{}", base + 52 + index),
+            vt100::Color::Idx(index) => write!(text, ";{};5;{index}", base + 8),
+            vt100::Color::Rgb(r, g, b) => write!(text, ";{};2;{r};{g};{b}", base + 8),
         };
         written.expect("a String takes every write");
     }
