@@ -1,35 +1,130 @@
 //! The daemon's face: all that the API knows of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::refusal::Refusal;
-use super::view::*;
-use crate::model::{Actor, Instance, InstanceId, ProjectId, RunState, Size};
-use crate::store::StoredEvent;
-
-/// A cheap clone that reaches the running daemon.
-#[derive(Clone)]
-pub struct Handle {}
+use super::facts::Facts;
+use super::ids::Ids;
+use super::input::{DeleteTarget, Input, Plan, Project, Reply, ReplyId};
+use super::projects::Files;
+use super::refusal::{Code, Refusal};
+use super::replies::Replies;
+use super::run::View;
+use super::terminals::Terminals;
+use super::view::{
+    AuditFilter, Confirmed, InstanceFilter, LaunchRequest, Launched, Page, PaneView, ProjectSummary,
+    ReloadReport, Status, TaskView, TasksView, Terminal, TerminalId, Transcript, What,
+};
+use crate::backend::tmux::Tmux;
+use crate::model::{Actor, BackendKind, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
+use crate::project::TaskDef;
+use crate::store::{Store, StoredEvent};
 
 /// The answer to a request.
 pub type Answer<T> = Result<T, Refusal>;
 
-#[allow(clippy::todo, unused_variables)]
+/// The longest ad-hoc command, in characters (`spec/protocol.md` §3).
+const COMMAND_CHARS: usize = 4096;
+
+/// A cheap clone that reaches the running daemon.
+#[derive(Clone)]
+pub struct Handle(pub(super) Arc<Shared>);
+
+/// What the handle, the loop and its performer share.
+pub(super) struct Shared {
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) replies: Replies,
+    pub(super) ids: Ids,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) store: Store,
+    pub(super) terminals: Terminals,
+    pub(super) tmux: Option<Tmux>,
+    pub(super) files: Files,
+    pub(super) facts: Facts,
+}
+
+fn internal(message: &str) -> Refusal {
+    Refusal::new(Code::Internal, message)
+}
+
+fn not_found(what: &str) -> Refusal {
+    Refusal::new(Code::NotFound, format!("There is no {what}."))
+}
+
 impl Handle {
-    // ---- changes
-    /// Launches a task or an ad-hoc command; answers once it is recorded.
-    pub async fn launch(
-        &self,
-        actor: &Actor,
-        project: &ProjectId,
-        request: LaunchRequest,
-    ) -> Answer<Launched> {
-        todo!()
+    /// Puts a request into the inbox and waits for its answer.
+    async fn ask(&self, input: impl FnOnce(ReplyId) -> Input) -> Answer<Reply> {
+        let (id, answer) = self.0.replies.expect();
+        let closing = || Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+        self.0.inbox.send(input(id)).await.map_err(|_| closing())?;
+        answer.await.map_err(|_| closing())?
     }
+
+    fn known(&self, id: &ProjectId) -> Answer<Project> {
+        let view = self.0.view.borrow();
+        view.projects.get(id).cloned().ok_or_else(|| not_found(&format!("project {id}")))
+    }
+
+    /// The project with its file read anew if it changed on disk; a bad file leaves the last good tasks and its problems.
+    async fn fresh(&self, id: &ProjectId) -> Answer<Project> {
+        let known = self.known(id)?;
+        let Some((project, input)) = self.0.files.refresh(&known).await else { return Ok(known) };
+        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+        self.0.inbox.send(input).await.map_err(closing)?;
+        Ok(project)
+    }
+
+    // ---- changes
+
+    /// Launches a task or an ad-hoc command; answers once it is recorded.
+    ///
+    /// # Errors
+    /// Unknown project or task, a bad directory or command, a limit, or the store.
+    pub async fn launch(&self, actor: &Actor, project: &ProjectId, request: LaunchRequest) -> Answer<Launched> {
+        let project = self.fresh(project).await?;
+        let (mut plan, task) = self.plan(&project, &request)?;
+        plan.idempotency_key = request.idempotency_key;
+        let ask = task.filter(|task| task.confirm).map(Box::new);
+        let (actor, plan) = (actor.clone(), Box::new(plan));
+        match self.ask(|reply| Input::Launch { reply, actor, plan, ask }).await? {
+            Reply::Launched(launched) => Ok(launched),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn plan(&self, project: &Project, request: &LaunchRequest) -> Answer<(Plan, Option<TaskDef>)> {
+        let (task, command, cwd) = match &request.what {
+            What::Task(name) => {
+                let found = project.tasks.iter().find(|task| task.name.as_str() == name);
+                let task = found.ok_or_else(|| unknown_task(project, name))?.clone();
+                (Some(task.clone()), task.command, task.cwd)
+            }
+            What::AdHoc { command, cwd } => (None, checked_command(command)?, cwd.clone()),
+        };
+        let cwd = crate::config::project_cwd(&project.path, cwd.as_deref()).map_err(|error| {
+            Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
+        })?;
+        let env = task.as_ref().map(|task| task.env.clone()).unwrap_or_default();
+        let history = task.as_ref().filter(|task| task.history).map(|task| task.history_count);
+        let plan = Plan {
+            id: self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))?,
+            project: project.id.clone(),
+            task: task.as_ref().map(|task| task.name.clone()),
+            definition: Definition { command, cwd: cwd.path, env, size: request.size },
+            history,
+            restarted_from: None,
+            idempotency_key: None,
+        };
+        Ok((plan, task))
+    }
+
     /// Answers a question asked by a launch.
+    ///
+    /// # Errors
+    /// `gone` when the question expired or was used, `conflict` when the definition changed since, a limit, or the store.
     pub async fn confirm(
         &self,
         actor: &Actor,
@@ -37,51 +132,166 @@ impl Handle {
         confirm_id: &str,
         proceed: bool,
     ) -> Answer<Confirmed> {
-        todo!()
+        let project = self.fresh(project).await?.id;
+        let (actor, confirm_id) = (actor.clone(), confirm_id.to_owned());
+        let input = |reply| Input::Confirm { reply, actor, project, confirm_id, proceed };
+        match self.ask(input).await? {
+            Reply::Confirmed(confirmed) => Ok(confirmed),
+            other => Err(unexpected(&other)),
+        }
     }
+
     /// Stops a run; answers when nothing of its process tree lives.
+    ///
+    /// # Errors
+    /// `conflict` when it is over.
     pub async fn stop(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
-        todo!()
+        let before = self.instance(id).await?;
+        if before.state.is_terminal() {
+            let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {}.", before.state));
+            return Err(refusal.reason("not_running"));
+        }
+        let actor = actor.clone();
+        match self.ask(|reply| Input::Stop { reply, actor, id }).await? {
+            Reply::Instance(instance) => Ok(*instance),
+            other => Err(unexpected(&other)),
+        }
     }
+
     /// Stops if needed, then launches the same definition again; answers the new instance.
+    ///
+    /// # Errors
+    /// As [`Handle::launch`].
     pub async fn restart(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
-        todo!()
+        let (old, definition) = self.0.store.definition(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
+        let root = self.known(&old.project_id)?.path;
+        if !old.state.is_terminal() {
+            match self.stop(actor, id).await {
+                Err(refusal) if refusal.code != Code::Conflict => return Err(refusal),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        crate::config::recheck_cwd(&root, &definition.cwd).map_err(|error| {
+            Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
+        })?;
+        let plan = Plan {
+            id: self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))?,
+            project: old.project_id,
+            task: old.task_name,
+            definition,
+            history: old.history,
+            restarted_from: Some(id),
+            idempotency_key: None,
+        };
+        let (actor, plan) = (actor.clone(), Box::new(plan));
+        match self.ask(|reply| Input::Launch { reply, actor, plan, ask: None }).await? {
+            Reply::Launched(Launched::Instance(instance)) => Ok(instance),
+            other => Err(unexpected(&other)),
+        }
     }
+
     /// Deletes an ended instance: window, record, transcript.
-    pub async fn delete(&self, actor: &Actor, id: InstanceId) -> Answer<()> {
-        todo!()
+    ///
+    /// # Errors
+    /// `conflict` while it runs, `not_found`.
+    pub async fn delete(&self, id: InstanceId) -> Answer<()> {
+        self.ask(|reply| Input::Delete { reply, target: DeleteTarget::One(id) }).await.map(|_| ())
     }
+
     /// Deletes every ended instance of a project; answers how many.
-    pub async fn cleanup(&self, actor: &Actor, project: &ProjectId) -> Answer<u64> {
-        todo!()
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
+    pub async fn cleanup(&self, project: &ProjectId) -> Answer<u64> {
+        let target = DeleteTarget::Project(project.clone());
+        match self.ask(|reply| Input::Delete { reply, target }).await? {
+            Reply::Count(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
     }
+
     /// Registers a project directory.
-    pub async fn add_project(&self, actor: &Actor, path: PathBuf) -> Answer<ProjectSummary> {
-        todo!()
+    ///
+    /// # Errors
+    /// `invalid_request` with the problems in `details`, `conflict` when it is known or its id is taken.
+    pub async fn add_project(&self, path: PathBuf) -> Answer<ProjectSummary> {
+        let project = self.0.files.read_new(&path).await?;
+        match self.ask(|reply| Input::AddProject { reply, project }).await? {
+            Reply::Project(summary) => Ok(summary),
+            other => Err(unexpected(&other)),
+        }
     }
+
     /// Stops a project's runs, destroys its tmux session and forgets it.
+    ///
+    /// # Errors
+    /// `not_found`, or what tmux or the store said.
     pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
-        todo!()
+        let (actor, id) = (actor.clone(), id.clone());
+        self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
     }
+
     /// Reads the configuration again; the old one stays when the new one is bad.
+    ///
+    /// # Errors
+    /// `invalid_request` with the problems in `details`.
     pub async fn reload(&self) -> Answer<ReloadReport> {
-        todo!()
+        let (report, limits) = self.0.facts.reload().await?;
+        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+        self.0.inbox.send(Input::Limits(limits)).await.map_err(closing)?;
+        Ok(report)
     }
 
     // ---- reads
+
+    fn summary(&self, project: &Project) -> ProjectSummary {
+        let view = self.0.view.borrow();
+        ProjectSummary {
+            id: project.id.clone(),
+            path: project.path.clone(),
+            tasks: project.tasks.len(),
+            running: view.running_in(&project.id),
+            problems: project.problems.to_vec(),
+        }
+    }
+
     /// All projects, by id.
-    pub async fn projects(&self) -> Answer<Vec<ProjectSummary>> {
-        todo!()
+    #[must_use]
+    pub fn projects(&self) -> Vec<ProjectSummary> {
+        let projects: Vec<Project> = self.0.view.borrow().projects.values().cloned().collect();
+        projects.iter().map(|project| self.summary(project)).collect()
     }
+
     /// One project.
+    ///
+    /// # Errors
+    /// `not_found`.
     pub async fn project(&self, id: &ProjectId) -> Answer<ProjectSummary> {
-        todo!()
+        Ok(self.summary(&self.fresh(id).await?))
     }
+
     /// A project's tasks.
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
     pub async fn tasks(&self, id: &ProjectId) -> Answer<TasksView> {
-        todo!()
+        let project = self.fresh(id).await?;
+        let mut latest = self.0.store.latest_of_each_task(id).await?;
+        let mut tasks = Vec::with_capacity(project.tasks.len());
+        for task in project.tasks.iter().cloned() {
+            let latest = latest.remove(&task.name).map(|instance| self.as_now(instance));
+            tasks.push(TaskView { task, latest });
+        }
+        let view = self.0.view.borrow().clone();
+        let live = view.live.values().rev().filter(|instance| instance.project_id == *id);
+        let instances = live.map(|instance| self.as_now(instance.clone())).collect();
+        Ok(TasksView { tasks, instances, problems: project.problems.to_vec() })
     }
+
     /// A page of instances, newest first; `limit` 1..=500.
+    ///
+    /// # Errors
+    /// `not_found`, a bad cursor, or the store.
     pub async fn instances(
         &self,
         project: &ProjectId,
@@ -89,66 +299,224 @@ impl Handle {
         limit: usize,
         cursor: Option<String>,
     ) -> Answer<Page<Instance>> {
-        todo!()
+        self.known(project)?;
+        let page = self.0.store.instances(project, filter.task_name, filter.states, limit, cursor).await?;
+        let items = page.items.into_iter().map(|instance| self.as_now(instance)).collect();
+        Ok(Page { items, next_cursor: page.next_cursor })
     }
+
     /// One instance.
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
     pub async fn instance(&self, id: InstanceId) -> Answer<Instance> {
-        todo!()
+        let live = self.0.view.borrow().live.get(&id).cloned();
+        if let Some(instance) = live {
+            return Ok(self.as_now(instance));
+        }
+        let stored = self.0.store.instance(id).await?;
+        stored.ok_or_else(|| not_found(&format!("instance {id}")))
     }
+
+    /// A live run's row with what is only known here: how much it has written.
+    fn as_now(&self, mut instance: Instance) -> Instance {
+        if let Some(terminal) = self.0.terminals.get(instance.id) {
+            instance.output_bytes = instance.output_bytes.max(terminal.channel.live_end().0);
+        }
+        instance
+    }
+
     /// Panes of the project's tmux session that no instance owns.
+    ///
+    /// # Errors
+    /// `not_found`, or `unavailable` when tmux does not answer.
     pub async fn panes(&self, project: &ProjectId) -> Answer<Vec<PaneView>> {
-        todo!()
+        self.known(project)?;
+        match &self.0.tmux {
+            Some(tmux) => super::panes::list(tmux, project).await,
+            None => Ok(Vec::new()),
+        }
     }
+
     /// What an instance wrote.
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
     pub async fn transcript(&self, id: InstanceId) -> Answer<Transcript> {
-        todo!()
+        let instance = self.instance(id).await?;
+        let channel = self.run_channel(&instance).await?;
+        let history = channel.history().cloned().ok_or_else(|| internal("A run without history."))?;
+        Ok(Transcript { instance, history })
     }
+
     /// A page of audit events, oldest first.
-    pub async fn audit(
-        &self,
-        filter: AuditFilter,
-        limit: usize,
-        cursor: Option<String>,
-    ) -> Answer<Page<StoredEvent>> {
-        todo!()
+    ///
+    /// # Errors
+    /// A bad cursor, or the store.
+    pub async fn audit(&self, filter: AuditFilter, limit: usize, cursor: Option<String>) -> Answer<Page<StoredEvent>> {
+        let page = self.0.store.audit(filter.project, filter.kind, filter.since, limit, cursor).await?;
+        Ok(Page { items: page.items, next_cursor: page.next_cursor })
     }
+
     /// Up to `limit` events with a larger id, oldest first.
+    ///
+    /// # Errors
+    /// The store.
     pub async fn events_after(&self, id: i64, limit: usize) -> Answer<Vec<StoredEvent>> {
-        todo!()
+        Ok(self.0.store.events_after(id, limit).await?)
     }
+
     /// The newest event's id; changes when there is a new one.
+    #[must_use]
     pub fn latest_event(&self) -> watch::Receiver<i64> {
-        todo!()
+        self.0.store.latest_event()
     }
+
     /// The daemon in one look.
-    pub async fn status(&self) -> Answer<Status> {
-        todo!()
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.facts.status(self.projects())
     }
+
+    /// Says where HTTP is served, once it is.
+    pub fn serving_http_on(&self, address: String) {
+        self.0.facts.serving_http_on(address);
+    }
+
     /// Whether the store answers, and tmux where it is the backend.
+    ///
+    /// # Errors
+    /// `unavailable`, with what does not answer.
     pub async fn ready(&self) -> Answer<()> {
-        todo!()
+        self.0.store.ping().await?;
+        match &self.0.tmux {
+            Some(tmux) => tmux.ping().await.map_err(|error| Refusal::new(Code::Unavailable, error.to_string())),
+            None => Ok(()),
+        }
     }
 
     // ---- terminals
+
     /// A terminal of the project to watch; a finished instance has one too.
+    ///
+    /// # Errors
+    /// `not_found` for an unknown one or another project's.
     pub async fn terminal(&self, project: &ProjectId, id: TerminalId) -> Answer<Terminal> {
-        todo!()
+        let missing = || not_found(&Terminals::describe(id));
+        let channel = match id {
+            TerminalId::Task(run) => {
+                let instance = self.instance(run).await?;
+                if instance.project_id != *project {
+                    return Err(missing());
+                }
+                self.run_channel(&instance).await?
+            }
+            TerminalId::Pane(number) => {
+                let tmux = self.0.tmux.as_ref().ok_or_else(missing)?;
+                tmux.pane_channel(project, number).await.ok_or_else(missing)?
+            }
+        };
+        Ok(Terminal { id, channel })
     }
+
+    async fn run_channel(&self, instance: &Instance) -> Answer<Arc<crate::broker::Channel>> {
+        if let Some(live) = self.0.terminals.get(instance.id) {
+            return Ok(live.channel.clone());
+        }
+        super::ended::channel(&self.0.store, instance.id).await
+    }
+
     /// Gives bytes to the program, in order, once; waits while it does not read.
+    ///
+    /// # Errors
+    /// `conflict` when it is over, `unavailable` when its holder cannot be reached.
     pub async fn input(&self, id: TerminalId, bytes: Bytes) -> Answer<()> {
-        todo!()
+        let sent = match id {
+            TerminalId::Task(run) => self.holder(run)?.input(bytes).await,
+            TerminalId::Pane(number) => self.tmux_of(number)?.type_into(number, bytes).await,
+        };
+        sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
     }
+
     /// Sets the terminal's size.
+    ///
+    /// # Errors
+    /// As [`Handle::input`].
     pub async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
-        todo!()
+        let sent = match id {
+            TerminalId::Task(run) => self.holder(run)?.resize(size).await,
+            TerminalId::Pane(number) => self.tmux_of(number)?.resize_pane(number, size).await,
+        };
+        sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
     }
-    /// Records that somebody watches (`task.attached`, or `task.reattached` when they were here before).
-    pub async fn attached(&self, actor: &Actor, id: InstanceId, resumed: bool) {}
+
+    fn holder(&self, id: InstanceId) -> Answer<crate::backend::Holder> {
+        let over = || Refusal::new(Code::Conflict, format!("Instance {id} is not running.")).reason("not_running");
+        self.0.terminals.holder(id).ok_or_else(over)
+    }
+
+    fn tmux_of(&self, pane: u32) -> Answer<&Tmux> {
+        self.0.tmux.as_ref().ok_or_else(|| not_found(&format!("pane {pane}")))
+    }
+
+    /// Records that somebody watches (`task.attached`, or `task.reattached` when they resume).
+    pub async fn attached(&self, actor: &Actor, id: InstanceId, resumed: bool) {
+        super::ended::watched(&self.0.store, actor, id, if resumed { Watch::Resumed } else { Watch::Began }).await;
+    }
+
     /// Records that they left.
-    pub async fn detached(&self, actor: &Actor, id: InstanceId) {}
-    /// Waits until the instance has ended; answers its last record.
-    pub async fn ended(&self, id: InstanceId) -> Answer<Instance> {
-        let _ = RunState::Done;
-        todo!()
+    pub async fn detached(&self, actor: &Actor, id: InstanceId) {
+        super::ended::watched(&self.0.store, actor, id, Watch::Left).await;
     }
+
+    /// Waits until the instance has ended; answers its last record.
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
+    pub async fn ended(&self, id: InstanceId) -> Answer<Instance> {
+        let mut view = self.0.view.clone();
+        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+        view.wait_for(|view| !view.live.contains_key(&id)).await.map_err(closing)?;
+        self.instance(id).await
+    }
+
+    /// The backend new runs are started on.
+    #[must_use]
+    pub fn backend(&self) -> BackendKind {
+        self.0.facts.backend
+    }
+}
+
+/// What a viewer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watch {
+    Began,
+    Resumed,
+    Left,
+}
+
+fn unexpected(reply: &Reply) -> Refusal {
+    tracing::error!(?reply, "an answer of another kind than the question");
+    internal("The daemon gave an answer of the wrong kind.")
+}
+
+fn unknown_task(project: &Project, name: &str) -> Refusal {
+    let names: Vec<&str> = project.tasks.iter().map(|task| task.name.as_str()).collect();
+    let hint = crate::project::nearest(name, names.iter().copied()).map(|near| format!(" Did you mean {near}?"));
+    let message = format!("Project {} has no task {name:?}.{}", project.id, hint.unwrap_or_default());
+    Refusal::new(Code::NotFound, message).reason("unknown_task")
+}
+
+fn checked_command(command: &str) -> Answer<String> {
+    let bad = |message: &str, reason| Err(Refusal::new(Code::InvalidRequest, message).reason(reason));
+    if command.trim().is_empty() {
+        return bad("The command is empty.", "command_empty");
+    }
+    if command.contains('\0') {
+        return bad("The command contains a NUL byte.", "command_nul");
+    }
+    if command.chars().count() > COMMAND_CHARS {
+        return bad("The command is longer than 4096 characters. Put it in a script.", "command_too_long");
+    }
+    Ok(command.to_owned())
 }

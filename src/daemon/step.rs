@@ -1,0 +1,479 @@
+//! The one place that decides: an input and the time in, effects out. No I/O, no clock.
+
+use serde_json::{Map, Value, json};
+
+use super::effect::Effect;
+use super::input::{DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure};
+use super::refusal::{Code, Refusal};
+use super::state::{Ask, Live, Phase, State};
+use super::view::{ConfirmRequired, Confirmed, Launched, ProjectSummary};
+use crate::journal::{Ending, ExitRecord};
+use crate::lifecycle::{self, Event, Run};
+use crate::model::{Actor, BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState, TimeMs};
+use crate::policy;
+use crate::project::TaskDef;
+use crate::store::NewEvent;
+
+/// How much of a command an audit event carries, in characters (`seeds/004`, "Audit events").
+const AUDIT_COMMAND_CHARS: usize = 200;
+
+/// Decides what an input means, changes the state, and says what is to be done.
+pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
+    match input {
+        Input::Launch { reply, actor, plan, ask } => launch(state, reply, &actor, *plan, ask, now),
+        Input::Confirm { reply, actor, project, confirm_id, proceed } => {
+            confirm(state, reply, &actor, &project, (&confirm_id, proceed), now)
+        }
+        Input::Recorded { id, result } => recorded(state, id, result),
+        Input::Spawned { id, result } => spawned(state, id, result, now),
+        Input::Shim { id, report } => shim(state, id, report, now),
+        Input::Finished { id, result } => finished(state, id, result),
+        Input::Stop { reply, actor, id } => stop(state, reply, &actor, id, now),
+        Input::Delete { reply, target } => delete(state, reply, target),
+        Input::AddProject { reply, project } => add_project(state, reply, project),
+        Input::ProjectRecorded { reply, project, result } => project_recorded(state, reply, project, result),
+        Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
+        Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
+        Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::Limits(limits) => {
+            state.limits = limits;
+            Vec::new()
+        }
+    }
+}
+
+fn answer(to: ReplyId, answer: Result<Reply, Refusal>) -> Vec<Effect> {
+    vec![Effect::Reply { to, answer }]
+}
+
+fn no_such(what: &str, id: &impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::NotFound, format!("There is no {what} {id}."))
+}
+
+// ---- launch
+
+fn launch(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    plan: Plan,
+    ask: Option<Box<TaskDef>>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
+        return answer(reply, Err(refusal));
+    }
+    match ask {
+        Some(task) => answer(reply, Ok(Reply::Launched(question(state, actor, plan, &task, now)))),
+        None => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
+    }
+}
+
+fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), Refusal> {
+    if !state.projects.contains_key(project) {
+        return Err(no_such("project", project));
+    }
+    if state.removing.contains_key(project) {
+        let message = format!("Project {project} is being removed.");
+        return Err(Refusal::new(Code::Conflict, message).reason("removing"));
+    }
+    let mine = |live: &&Live| live.run.instance.launched_by == operator;
+    let usage = policy::Usage {
+        project: state.running_in(project),
+        operator: state.live.values().filter(mine).count(),
+    };
+    policy::may_launch(usage, state.limits).map_err(|over| {
+        Refusal::new(Code::RateLimited, over.to_string()).reason(over.reason()).detail("limit", over.limit())
+    })
+}
+
+fn question(state: &mut State, actor: &Actor, plan: Plan, task: &TaskDef, now: TimeMs) -> Launched {
+    let message = format!("Task {} asks for confirmation. Run `{}`?", task.name, plan.definition.command);
+    let (task_name, command) = (task.name.to_string(), plan.definition.command.clone());
+    let ask = Ask { plan, task: task.clone(), credential: actor.credential.clone() };
+    let (confirm_id, expires_at) = state.confirmations.put(ask.plan.id.to_string(), ask, now);
+    Launched::Confirm(ConfirmRequired { confirm_id, task_name, command, message, expires_at })
+}
+
+fn confirm(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    project: &ProjectId,
+    (confirm_id, proceed): (&str, bool),
+    now: TimeMs,
+) -> Vec<Effect> {
+    let mine = |ask: &Ask| ask.credential == actor.credential && ask.plan.project == *project;
+    let Some(ask) = state.confirmations.take(confirm_id, mine, now) else {
+        let message = "This confirmation has expired, was used, or is not yours. Run the task again.";
+        return answer(reply, Err(Refusal::new(Code::Gone, message).reason("confirm_expired")));
+    };
+    if !proceed {
+        return answer(reply, Ok(Reply::Confirmed(Confirmed::Cancelled)));
+    }
+    let tasks = state.projects.get(project).map(|project| &project.tasks);
+    let same = tasks.is_some_and(|tasks| tasks.iter().any(|task| *task == ask.task));
+    if !same {
+        let message = format!("Task {} changed since you were asked. Run it again.", ask.task.name);
+        return answer(reply, Err(Refusal::new(Code::Conflict, message).reason("definition_changed")));
+    }
+    match may_launch(state, project, &actor.operator) {
+        Ok(()) => begin(state, Phase::Recording { reply, confirmed: true }, actor, ask.plan, now),
+        Err(refusal) => answer(reply, Err(refusal)),
+    }
+}
+
+fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
+    let instance = new_instance(&plan, state.backend, &actor.operator, now);
+    let run = Run::new(instance.clone());
+    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new() };
+    state.live.insert(plan.id, live);
+    vec![Effect::RecordLaunch { instance: Box::new(instance), plan: Box::new(plan) }]
+}
+
+fn new_instance(plan: &Plan, backend: BackendKind, operator: &str, now: TimeMs) -> Instance {
+    Instance {
+        id: plan.id,
+        project_id: plan.project.clone(),
+        task_name: plan.task.clone(),
+        command: plan.definition.command.clone(),
+        cwd: plan.definition.cwd.clone(),
+        state: RunState::Starting,
+        backend,
+        tmux_session: None,
+        tmux_window: None,
+        pid: None,
+        exit: None,
+        error: None,
+        launched_at: now,
+        exited_at: None,
+        stopped_at: None,
+        launched_by: operator.to_owned(),
+        output_bytes: 0,
+        restarted_from: plan.restarted_from,
+        history: plan.history,
+    }
+}
+
+fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, Refusal>) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    let Phase::Recording { reply, confirmed } = live.phase else { return Vec::new() };
+    let done = |instance: Instance| match confirmed {
+        true => Reply::Confirmed(Confirmed::Instance(instance)),
+        false => Reply::Launched(Launched::Instance(instance)),
+    };
+    let first = match result {
+        Ok(None) => None,
+        Ok(Some(earlier)) => Some(Ok(done(earlier))),
+        Err(refusal) => Some(Err(refusal)),
+    };
+    if let Some(instead) = first {
+        let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
+        let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
+        return answer(reply, instead).into_iter().chain(gone).collect();
+    }
+    live.phase = Phase::Spawning;
+    let mut effects = answer(reply, Ok(done(live.run.instance.clone())));
+    if let Some(plan) = &live.plan {
+        let backend = live.run.instance.backend;
+        effects.push(Effect::Spawn { plan: Box::new(plan.clone()), backend });
+    }
+    effects
+}
+
+// ---- the shim's reports
+
+fn spawned(
+    state: &mut State,
+    id: InstanceId,
+    result: Result<Placement, SpawnFailure>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    match result {
+        Ok(placement) => placed(live, placement),
+        Err(failure) if failure.backend == BackendKind::Tmux && live.run.stop.is_none() => {
+            fall_back(live, failure, now)
+        }
+        Err(failure) => {
+            tracing::error!(%id, backend = %failure.backend, "the run could not be started: {}", failure.message);
+            let event = if live.run.stop.is_some() { Event::TreeGone } else { Event::SpawnFailed };
+            finish(live, event, None, now)
+        }
+    }
+}
+
+fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
+    let instance = &mut live.run.instance;
+    instance.backend = placement.backend;
+    (instance.tmux_session, instance.tmux_window) = placement.window.unzip();
+    let id = instance.id;
+    if live.run.stop.is_some() {
+        return vec![Effect::Abort(id)];
+    }
+    live.phase = Phase::Running;
+    vec![Effect::RecordChange { run: Box::new(live.run.clone()), events: Vec::new() }, Effect::OpenGate(id)]
+}
+
+fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
+    let instance = &mut live.run.instance;
+    tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
+    instance.backend = BackendKind::Pty;
+    let details = json!({ "error": failure.message });
+    let event = about(EventKind::TmuxFallback, instance, details, now);
+    let mut effects = vec![Effect::RecordChange { run: Box::new(live.run.clone()), events: vec![event] }];
+    if let Some(plan) = &live.plan {
+        effects.push(Effect::Spawn { plan: Box::new(plan.clone()), backend: BackendKind::Pty });
+    }
+    effects
+}
+
+fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    if live.phase == Phase::Finishing {
+        return Vec::new();
+    }
+    match report {
+        ShimReport::Started { pid } => started(live, pid, now),
+        ShimReport::Ended(record) => ended(live, record, now),
+        ShimReport::Lost(word) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
+            tracing::debug!(%id, %word, "stopped before its gate was opened");
+            finish(live, Event::TreeGone, None, now)
+        }
+        ShimReport::Lost(word) => {
+            tracing::error!(%id, "the shim is gone and left no exit record: {word}");
+            finish(live, Event::Lost(word), None, now)
+        }
+    }
+}
+
+fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
+    let Ok(next) = lifecycle::transition(&live.run, Event::Started { pid }, now) else { return Vec::new() };
+    live.run = next.run;
+    let events = audit(&live.run, &next.audit, now);
+    let mut effects = vec![Effect::RecordChange { run: Box::new(live.run.clone()), events }];
+    if live.run.stop.is_some() {
+        effects.push(Effect::StopTree(live.run.instance.id));
+    }
+    effects
+}
+
+fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
+    let event = match &record.ending {
+        Ending::Exit(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
+        Ending::SpawnError(failed) => {
+            tracing::error!(id = %live.run.instance.id, "the command could not be started: {}", failed.text);
+            Event::SpawnFailed
+        }
+    };
+    finish(live, event, Some(record), now)
+}
+
+/// Moves a run to its end and has its record and transcript stored.
+fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs) -> Vec<Effect> {
+    let next = match lifecycle::transition(&live.run, event, now) {
+        Ok(next) => next,
+        Err(refused) => {
+            tracing::warn!(id = %live.run.instance.id, "an end that does not fit was ignored: {refused}");
+            return Vec::new();
+        }
+    };
+    live.run = next.run;
+    live.phase = Phase::Finishing;
+    let events = audit(&live.run, &next.audit, now);
+    vec![Effect::Finish { run: Box::new(live.run.clone()), record: record.map(Box::new), events }]
+}
+
+fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> Vec<Effect> {
+    let Some(live) = state.live.remove(&id) else { return Vec::new() };
+    let instance = live.run.instance;
+    let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
+    let mut effects: Vec<Effect> =
+        live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
+    effects.push(Effect::Release(id));
+    if reply.is_ok() {
+        effects.push(Effect::Cull {
+            project: instance.project_id.clone(),
+            task: instance.task_name.clone(),
+            history: instance.history,
+        });
+    }
+    let project = instance.project_id;
+    if let Some(reply) = state.removing.get(&project).copied().filter(|_| state.running_in(&project) == 0) {
+        effects.push(Effect::RemoveProject { reply, id: project });
+    }
+    effects
+}
+
+// ---- stop and delete
+
+fn stop(state: &mut State, reply: ReplyId, actor: &Actor, id: InstanceId, now: TimeMs) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else {
+        let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is not running."));
+        return answer(reply, Err(refusal.reason("not_running")));
+    };
+    live.waiting.push(reply);
+    ask_to_stop(live, actor, now)
+}
+
+/// Records the wish before anything is signalled, then ends the tree if there is one.
+fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
+    let asked_before = live.run.stop.is_some();
+    let event = Event::StopRequested { by: actor.operator.clone() };
+    let Ok(next) = lifecycle::transition(&live.run, event, now) else { return Vec::new() };
+    live.run = next.run;
+    let id = live.run.instance.id;
+    match live.phase {
+        _ if asked_before => Vec::new(),
+        Phase::Recording { .. } | Phase::Spawning | Phase::Finishing => Vec::new(),
+        Phase::Running => vec![
+            Effect::RecordChange { run: Box::new(live.run.clone()), events: Vec::new() },
+            Effect::StopTree(id),
+        ],
+    }
+}
+
+fn delete(state: &State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
+    match &target {
+        DeleteTarget::One(id) if state.live.contains_key(id) => {
+            let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
+            answer(reply, Err(refusal.reason("still_running")))
+        }
+        DeleteTarget::Project(id) if !state.projects.contains_key(id) => {
+            answer(reply, Err(no_such("project", id)))
+        }
+        DeleteTarget::One(_) | DeleteTarget::Project(_) => vec![Effect::Delete { reply, target }],
+    }
+}
+
+// ---- projects
+
+fn add_project(state: &State, reply: ReplyId, project: Project) -> Vec<Effect> {
+    let same_path = state.projects.values().find(|known| known.path == project.path);
+    let same_id = state.projects.get(&project.id);
+    let Some(known) = same_path.or(same_id) else {
+        return vec![Effect::RecordProject { reply, project }];
+    };
+    let (id, here, there) = (&known.id, project.path.display(), known.path.display());
+    let (message, reason) = if known.path == project.path {
+        (format!("{here} is already registered, as project {id}."), "already_registered")
+    } else {
+        (format!("Project id {id} is taken by {there}; {here} needs another `project:` key."), "id_taken")
+    };
+    let refusal = Refusal::new(Code::Conflict, message)
+        .reason(reason)
+        .detail("project", id.as_str())
+        .detail("paths", json!([there.to_string(), here.to_string()]));
+    answer(reply, Err(refusal))
+}
+
+fn project_recorded(
+    state: &mut State,
+    reply: ReplyId,
+    project: Project,
+    result: Result<(), Refusal>,
+) -> Vec<Effect> {
+    let added = result.map(|()| {
+        let summary = summary(state, &project);
+        state.projects.insert(project.id.clone(), project);
+        Reply::Project(summary)
+    });
+    answer(reply, added)
+}
+
+/// A project in one line.
+#[must_use]
+pub fn summary(state: &State, project: &Project) -> ProjectSummary {
+    ProjectSummary {
+        id: project.id.clone(),
+        path: project.path.clone(),
+        tasks: project.tasks.len(),
+        running: state.running_in(&project.id),
+        problems: project.problems.to_vec(),
+    }
+}
+
+fn remove_project(state: &mut State, reply: ReplyId, actor: &Actor, id: ProjectId, now: TimeMs) -> Vec<Effect> {
+    if !state.projects.contains_key(&id) {
+        return answer(reply, Err(no_such("project", &id)));
+    }
+    if state.removing.contains_key(&id) {
+        let refusal = Refusal::new(Code::Conflict, format!("Project {id} is already being removed."));
+        return answer(reply, Err(refusal.reason("removing")));
+    }
+    state.removing.insert(id.clone(), reply);
+    if state.running_in(&id) == 0 {
+        return vec![Effect::RemoveProject { reply, id }];
+    }
+    let its_own = state.live.values_mut().filter(|live| live.run.instance.project_id == id);
+    its_own.flat_map(|live| ask_to_stop(live, actor, now)).collect()
+}
+
+fn project_removed(state: &mut State, reply: ReplyId, id: &ProjectId, result: Result<(), Refusal>) -> Vec<Effect> {
+    state.removing.remove(id);
+    if result.is_ok() {
+        state.projects.remove(id);
+    }
+    answer(reply, result.map(|()| Reply::Done))
+}
+
+fn project_read(
+    state: &mut State,
+    id: &ProjectId,
+    tasks: Option<Vec<TaskDef>>,
+    problems: Vec<crate::project::Problem>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let Some(project) = state.projects.get_mut(id) else { return Vec::new() };
+    let same_tasks = tasks.as_ref().is_none_or(|tasks| *tasks == *project.tasks);
+    if same_tasks && problems == *project.problems {
+        return Vec::new();
+    }
+    if let Some(tasks) = tasks {
+        project.tasks = tasks.into();
+    }
+    project.problems = problems.into();
+    let details = as_map(json!({ "tasks": project.tasks.len(), "problems": project.problems.len() }));
+    let (kind, project_id) = (EventKind::ProjectChanged, Some(id.clone()));
+    vec![Effect::RecordEvents(vec![NewEvent { kind, at: now, project_id, task_id: None, details }])]
+}
+
+// ---- events
+
+fn audit(run: &Run, kinds: &[EventKind], now: TimeMs) -> Vec<NewEvent> {
+    kinds.iter().map(|&kind| about(kind, &run.instance, details(kind, run), now)).collect()
+}
+
+fn details(kind: EventKind, run: &Run) -> Value {
+    let instance = &run.instance;
+    let ended = json!({
+        "task_name": instance.task_name.as_ref().map(ToString::to_string),
+        "state": instance.state.word(),
+        "exit_code": instance.exit.map(crate::model::Exit::code),
+        "signal": instance.exit.and_then(crate::model::Exit::signal_name),
+        "error": instance.error.map(ErrorWord::word),
+        "duration_ms": instance.duration_ms(),
+        "user_id": run.stop.as_ref().map(|stop| stop.by.clone()),
+    });
+    if kind != EventKind::TaskLaunched {
+        return ended;
+    }
+    json!({
+        "task_name": instance.task_name.as_ref().map(ToString::to_string),
+        "command": instance.command.chars().take(AUDIT_COMMAND_CHARS).collect::<String>(),
+        "backend": instance.backend.word(),
+        "user_id": instance.launched_by,
+    })
+}
+
+fn about(kind: EventKind, instance: &Instance, details: Value, now: TimeMs) -> NewEvent {
+    let (project_id, task_id) = (Some(instance.project_id.clone()), Some(instance.id));
+    NewEvent { kind, at: now, project_id, task_id, details: as_map(details) }
+}
+
+fn as_map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}
