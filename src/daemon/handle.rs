@@ -163,7 +163,8 @@ impl Handle {
     /// # Errors
     /// As [`Handle::launch`].
     pub async fn restart(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
-        let (old, definition) = self.0.store.definition(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
+        let record = self.0.store.run(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
+        let (old, definition) = (record.run.instance, record.definition);
         let root = self.known(&old.project_id)?.path;
         if !old.state.is_terminal() {
             match self.stop(actor, id).await {
@@ -276,12 +277,13 @@ impl Handle {
     /// `not_found`, or the store.
     pub async fn tasks(&self, id: &ProjectId) -> Answer<TasksView> {
         let project = self.fresh(id).await?;
-        let mut latest = self.0.store.latest_of_each_task(id).await?;
-        let mut tasks = Vec::with_capacity(project.tasks.len());
-        for task in project.tasks.iter().cloned() {
-            let latest = latest.remove(&task.name).map(|instance| self.as_now(instance));
-            tasks.push(TaskView { task, latest });
-        }
+        let newest = self.0.store.newest_of_tasks(id.clone()).await?;
+        let latest = |task: &TaskDef| newest.iter().find(|run| run.task_name.as_ref() == Some(&task.name));
+        let tasks = project.tasks.iter().map(|task| TaskView {
+            task: task.clone(),
+            latest: latest(task).map(|instance| self.as_now(instance.clone())),
+        });
+        let tasks = tasks.collect();
         let view = self.0.view.borrow().clone();
         let live = view.live.values().rev().filter(|instance| instance.project_id == *id);
         let instances = live.map(|instance| self.as_now(instance.clone())).collect();
@@ -300,7 +302,7 @@ impl Handle {
         cursor: Option<String>,
     ) -> Answer<Page<Instance>> {
         self.known(project)?;
-        let page = self.0.store.instances(project, filter.task_name, filter.states, limit, cursor).await?;
+        let page = self.0.store.runs(project.clone(), filter, limit, cursor).await?;
         let items = page.items.into_iter().map(|instance| self.as_now(instance)).collect();
         Ok(Page { items, next_cursor: page.next_cursor })
     }
@@ -314,8 +316,8 @@ impl Handle {
         if let Some(instance) = live {
             return Ok(self.as_now(instance));
         }
-        let stored = self.0.store.instance(id).await?;
-        stored.ok_or_else(|| not_found(&format!("instance {id}")))
+        let stored = self.0.store.run(id).await?;
+        stored.map(|record| record.run.instance).ok_or_else(|| not_found(&format!("instance {id}")))
     }
 
     /// A live run's row with what is only known here: how much it has written.
@@ -354,8 +356,7 @@ impl Handle {
     /// # Errors
     /// A bad cursor, or the store.
     pub async fn audit(&self, filter: AuditFilter, limit: usize, cursor: Option<String>) -> Answer<Page<StoredEvent>> {
-        let page = self.0.store.audit(filter.project, filter.kind, filter.since, limit, cursor).await?;
-        Ok(Page { items: page.items, next_cursor: page.next_cursor })
+        Ok(self.0.store.events(filter, limit, cursor).await?)
     }
 
     /// Up to `limit` events with a larger id, oldest first.
@@ -388,7 +389,7 @@ impl Handle {
     /// # Errors
     /// `unavailable`, with what does not answer.
     pub async fn ready(&self) -> Answer<()> {
-        self.0.store.ping().await?;
+        self.0.store.check().await?;
         match &self.0.tmux {
             Some(tmux) => tmux.ping().await.map_err(|error| Refusal::new(Code::Unavailable, error.to_string())),
             None => Ok(()),
@@ -502,7 +503,7 @@ fn unexpected(reply: &Reply) -> Refusal {
 
 fn unknown_task(project: &Project, name: &str) -> Refusal {
     let names: Vec<&str> = project.tasks.iter().map(|task| task.name.as_str()).collect();
-    let hint = crate::project::nearest(name, names.iter().copied()).map(|near| format!(" Did you mean {near}?"));
+    let hint = crate::project::closest(name, names.iter().copied()).map(|near| format!(" Did you mean {near}?"));
     let message = format!("Project {} has no task {name:?}.{}", project.id, hint.unwrap_or_default());
     Refusal::new(Code::NotFound, message).reason("unknown_task")
 }

@@ -81,7 +81,9 @@ pub enum ShimReport {
         pid: u32,
     },
     /// The command ended or could not be started, and of a stopped one nothing of its tree lives; this is the record.
-    Ended(ExitRecord),
+    Ended(Box<ExitRecord>),
+    /// The same, because the tmux server went away under it.
+    TmuxGone(Box<ExitRecord>),
     /// The shim went away without an exit record.
     Lost(ErrorWord),
 }

@@ -1,21 +1,18 @@
 //! The one place that decides: an input and the time in, effects out. No I/O, no clock.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::effect::Effect;
 use super::input::{DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure};
 use super::refusal::{Code, Refusal};
 use super::state::{Ask, Live, Phase, State};
 use super::view::{ConfirmRequired, Confirmed, Launched, ProjectSummary};
-use crate::journal::{Ending, ExitRecord};
+use crate::journal::{Cause, Ending, ExitRecord};
 use crate::lifecycle::{self, Event, Run};
 use crate::model::{Actor, BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState, TimeMs};
 use crate::policy;
 use crate::project::TaskDef;
 use crate::store::NewEvent;
-
-/// How much of a command an audit event carries, in characters (`seeds/004`, "Audit events").
-const AUDIT_COMMAND_CHARS: usize = 200;
 
 /// Decides what an input means, changes the state, and says what is to be done.
 pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
@@ -219,8 +216,7 @@ fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect>
     let instance = &mut live.run.instance;
     tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
     instance.backend = BackendKind::Pty;
-    let details = json!({ "error": failure.message });
-    let event = about(EventKind::TmuxFallback, instance, details, now);
+    let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
     let mut effects = vec![Effect::RecordChange { run: Box::new(live.run.clone()), events: vec![event] }];
     if let Some(plan) = &live.plan {
         effects.push(Effect::Spawn { plan: Box::new(plan.clone()), backend: BackendKind::Pty });
@@ -235,9 +231,12 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
     }
     match report {
         ShimReport::Started { pid } => started(live, pid, now),
-        ShimReport::Ended(record) => ended(live, record, now),
-        ShimReport::Lost(word) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
-            tracing::debug!(%id, %word, "stopped before its gate was opened");
+        ShimReport::Ended(record) => ended(live, *record, now),
+        ShimReport::TmuxGone(record) => {
+            live.run.instance.output_bytes = record.total_bytes;
+            finish(live, Event::Lost(ErrorWord::TmuxCrash), Some(*record), now)
+        }
+        ShimReport::Lost(_) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
             finish(live, Event::TreeGone, None, now)
         }
         ShimReport::Lost(word) => {
@@ -259,13 +258,23 @@ fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
 }
 
 fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
+    let id = live.run.instance.id;
     let event = match &record.ending {
-        Ending::Exit(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
-        Ending::SpawnError(failed) => {
-            tracing::error!(id = %live.run.instance.id, "the command could not be started: {}", failed.text);
+        Ending::Exited(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
+        Ending::SpawnFailed { text, .. } => {
+            tracing::error!(%id, "the command could not be started: {text}");
             Event::SpawnFailed
         }
+        Ending::NeverStarted if live.run.stop.is_some() => Event::TreeGone,
+        Ending::NeverStarted => Event::SpawnFailed,
     };
+    if record.cause == Cause::WindowClosed && live.run.stop.is_none() {
+        // Somebody closed the window by hand, which is a stop that did not come through here.
+        let by = format!("{} (tmux)", live.run.instance.launched_by);
+        if let Ok(next) = lifecycle::transition(&live.run, Event::StopRequested { by }, now) {
+            live.run = next.run;
+        }
+    }
     finish(live, event, Some(record), now)
 }
 
@@ -433,47 +442,14 @@ fn project_read(
         project.tasks = tasks.into();
     }
     project.problems = problems.into();
-    let details = as_map(json!({ "tasks": project.tasks.len(), "problems": project.problems.len() }));
-    let (kind, project_id) = (EventKind::ProjectChanged, Some(id.clone()));
-    vec![Effect::RecordEvents(vec![NewEvent { kind, at: now, project_id, task_id: None, details }])]
+    let event = NewEvent::new(EventKind::ProjectChanged, now).project(id);
+    let event = event.detail("tasks", project.tasks.len()).detail("problems", project.problems.len());
+    vec![Effect::RecordEvents(vec![event])]
 }
 
 // ---- events
 
 fn audit(run: &Run, kinds: &[EventKind], now: TimeMs) -> Vec<NewEvent> {
-    kinds.iter().map(|&kind| about(kind, &run.instance, details(kind, run), now)).collect()
-}
-
-fn details(kind: EventKind, run: &Run) -> Value {
-    let instance = &run.instance;
-    let ended = json!({
-        "task_name": instance.task_name.as_ref().map(ToString::to_string),
-        "state": instance.state.word(),
-        "exit_code": instance.exit.map(crate::model::Exit::code),
-        "signal": instance.exit.and_then(crate::model::Exit::signal_name),
-        "error": instance.error.map(ErrorWord::word),
-        "duration_ms": instance.duration_ms(),
-        "user_id": run.stop.as_ref().map(|stop| stop.by.clone()),
-    });
-    if kind != EventKind::TaskLaunched {
-        return ended;
-    }
-    json!({
-        "task_name": instance.task_name.as_ref().map(ToString::to_string),
-        "command": instance.command.chars().take(AUDIT_COMMAND_CHARS).collect::<String>(),
-        "backend": instance.backend.word(),
-        "user_id": instance.launched_by,
-    })
-}
-
-fn about(kind: EventKind, instance: &Instance, details: Value, now: TimeMs) -> NewEvent {
-    let (project_id, task_id) = (Some(instance.project_id.clone()), Some(instance.id));
-    NewEvent { kind, at: now, project_id, task_id, details: as_map(details) }
-}
-
-fn as_map(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
-    }
+    let user = run.stop.as_ref().map_or(run.instance.launched_by.as_str(), |stop| stop.by.as_str());
+    kinds.iter().map(|&kind| NewEvent::of_run(kind, now, &run.instance, user)).collect()
 }

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use super::view::TerminalId;
 use crate::backend::Holder;
@@ -61,6 +63,22 @@ pub struct LiveTerminal {
     pub history: Arc<RunHistory>,
     /// What holds the command; set once its shim waits at the gate.
     pub holder: OnceLock<Holder>,
+    /// Told when the shim has left.
+    pub left: Notify,
+    stopping: AtomicBool,
+}
+
+impl LiveTerminal {
+    /// From now on the run's end counts only when nothing of its tree lives.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether a stop is under way.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
 }
 
 /// All live terminals of runs. At most as many as there may be live runs.
@@ -75,7 +93,14 @@ impl Terminals {
         let history = Arc::new(RunHistory::default());
         let behind: Arc<dyn History> = history.clone();
         let channel = Arc::new(Channel::new(start, size, Some(behind), Channel::RING_CAP));
-        let terminal = Arc::new(LiveTerminal { project, channel, history, holder: OnceLock::new() });
+        let terminal = Arc::new(LiveTerminal {
+            project,
+            channel,
+            history,
+            holder: OnceLock::new(),
+            left: Notify::new(),
+            stopping: AtomicBool::new(false),
+        });
         self.runs.insert(id, terminal.clone());
         terminal
     }
