@@ -60,7 +60,7 @@ impl Block {
 }
 
 /// A block whose end has not been seen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Open {
     guard: Guard,
     raw: Vec<u8>,

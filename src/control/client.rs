@@ -29,7 +29,7 @@ pub struct Ticket(u64);
 /// A control client without I/O: feed it what tmux writes, write to tmux what it gives.
 ///
 /// Take all events after each piece of input: they are the only thing here that grows with it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Client {
     stream: Stream,
     reader: Reader,
@@ -111,14 +111,14 @@ impl Client {
 }
 
 /// A command whose block has not come yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pending {
     ticket: Ticket,
     is_last: bool,
 }
 
 /// Turns lines into events: outside a block, or inside one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reader {
     open: Option<Open>,
     /// A line that ends like a glued exit: it is one only if the stream ends here.

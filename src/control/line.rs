@@ -33,7 +33,7 @@ pub struct Line<'a> {
 /// eol = [ CR ] LF
 /// last = *octet [ exit ] [ eol ] [ st ]
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Stream {
     partial: Vec<u8>,
     dropped: u64,
@@ -85,7 +85,7 @@ impl Stream {
 }
 
 /// What `-CC` adds around lines: a DCS before the first, a CR at the end of each, an ST after the last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Wrapping {
     begun: bool,
     on_tty: bool,

@@ -15,9 +15,9 @@ pub mod notification;
 pub mod replay;
 
 pub use block::{Block, Guard};
-pub use client::{Client, Ticket};
+pub use client::{Client, PENDING_LIMIT, Ticket};
 pub use command::Command;
-pub use event::{Event, Outcome, Unparsed};
+pub use event::{Event, Outcome, Reason, Unparsed};
 pub use id::{PaneId, SessionId, WindowId};
 pub use layout::Layout;
 pub use notification::Notification;

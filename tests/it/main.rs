@@ -5,4 +5,10 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
+mod abnf;
+mod fuzz;
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;
+mod grammar;
+mod replay;
 mod tidy;
