@@ -1,1 +1,3 @@
 //! The command line: arguments, one file per command, output, exit codes.
+
+pub mod debug;

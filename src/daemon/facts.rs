@@ -9,7 +9,7 @@ use super::refusal::{Code, Refusal};
 use super::view::{ProjectSummary, ReloadReport, Status};
 use crate::config::Config;
 use crate::model::{BackendKind, TimeMs};
-use crate::policy::Limits;
+use crate::policy::TaskLimits;
 
 /// Facts that do not change, and the configuration in force.
 #[derive(Debug)]
@@ -80,22 +80,24 @@ impl Facts {
     ///
     /// # Errors
     /// `invalid_request` with every problem.
-    pub async fn reload(&self) -> Result<(ReloadReport, Limits), Refusal> {
+    pub async fn reload(&self) -> Result<(ReloadReport, TaskLimits), Refusal> {
         let file = self.config_file.clone();
-        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let read = tokio::task::spawn_blocking(move || crate::config::load(Some(&file), &file)).await;
         let read = read.map_err(|_| Refusal::new(Code::Internal, "Reading the configuration failed."))?;
         match read {
             Ok(new) => {
                 self.problems().clear();
                 let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
                 let report = crate::config::reload_report(&config, &new);
-                let limits = Limits::from(&new.limits);
+                let limits = task_limits(&new);
                 *config = new;
                 tracing::info!(applied = ?report.applied, needs_restart = ?report.needs_restart, "configuration read again");
-                Ok((ReloadReport { applied: report.applied, needs_restart: report.needs_restart }, limits))
+                let words = |keys: Vec<&'static str>| keys.into_iter().map(str::to_owned).collect();
+                let (applied, needs_restart) = (words(report.applied), words(report.needs_restart));
+                Ok((ReloadReport { applied, needs_restart }, limits))
             }
             Err(bad) => {
-                let problems: Vec<String> = bad.problems();
+                let problems: Vec<String> = bad.to_string().lines().map(str::to_owned).collect();
                 tracing::error!(?problems, "the configuration is bad; the old one stays in force");
                 (*self.problems()).clone_from(&problems);
                 let message = "The configuration is bad; the old one stays in force.";
@@ -108,5 +110,15 @@ impl Facts {
 
     fn problems(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.config_problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The limits a configuration sets.
+#[must_use]
+pub fn task_limits(config: &Config) -> TaskLimits {
+    let side = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    TaskLimits {
+        per_project: side(config.limits.tasks_per_project),
+        per_operator: side(config.limits.tasks_per_operator),
     }
 }

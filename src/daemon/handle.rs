@@ -1,6 +1,7 @@
 //! The daemon's face: all that the API knows of it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,11 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::facts::Facts;
 use super::ids::Ids;
-use super::input::{DeleteTarget, Input, Plan, Project, Reply, ReplyId};
+use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply, ReplyId};
 use super::projects::Files;
 use super::refusal::{Code, Refusal};
 use super::replies::Replies;
 use super::run::View;
+use super::step::history_of;
 use super::terminals::Terminals;
 use super::view::{
     AuditFilter, Confirmed, InstanceFilter, LaunchRequest, Launched, Page, PaneView, ProjectSummary,
@@ -21,7 +23,7 @@ use super::view::{
 use crate::backend::tmux::Tmux;
 use crate::model::{Actor, BackendKind, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::TaskDef;
-use crate::store::{Store, StoredEvent};
+use crate::store::{IdempotencyKey, Store, StoredEvent};
 
 /// The answer to a request.
 pub type Answer<T> = Result<T, Refusal>;
@@ -85,9 +87,15 @@ impl Handle {
     /// Unknown project or task, a bad directory or command, a limit, or the store.
     pub async fn launch(&self, actor: &Actor, project: &ProjectId, request: LaunchRequest) -> Answer<Launched> {
         let project = self.fresh(project).await?;
-        let (mut plan, task) = self.plan(&project, &request)?;
-        plan.idempotency_key = request.idempotency_key;
-        let ask = task.filter(|task| task.confirm).map(Box::new);
+        if let Some(key) = &request.idempotency_key {
+            let key = IdempotencyKey { operator: actor.operator.clone(), key: key.clone() };
+            let earlier = self.0.store.earlier(project.id.clone(), key, TimeMs::now()).await?;
+            if let Some(earlier) = earlier {
+                return Ok(Launched::Instance(super::perform::earlier_run(earlier)?));
+            }
+        }
+        let (plan, asks) = self.plan(&project, request)?;
+        let ask = if asks { Some(random_id()?) } else { None };
         let (actor, plan) = (actor.clone(), Box::new(plan));
         match self.ask(|reply| Input::Launch { reply, actor, plan, ask }).await? {
             Reply::Launched(launched) => Ok(launched),
@@ -95,30 +103,34 @@ impl Handle {
         }
     }
 
-    fn plan(&self, project: &Project, request: &LaunchRequest) -> Answer<(Plan, Option<TaskDef>)> {
-        let (task, command, cwd) = match &request.what {
+    /// What a request means now, and whether the task wants a person's yes first.
+    fn plan(&self, project: &Project, request: LaunchRequest) -> Answer<(Plan, bool)> {
+        let (task, definition) = match request.what {
             What::Task(name) => {
                 let found = project.tasks.iter().find(|task| task.name.as_str() == name);
-                let task = found.ok_or_else(|| unknown_task(project, name))?.clone();
-                (Some(task.clone()), task.command, task.cwd)
+                let task = found.ok_or_else(|| unknown_task(project, &name))?;
+                (Some(task), definition(project, task, request.size)?)
             }
-            What::AdHoc { command, cwd } => (None, checked_command(command)?, cwd.clone()),
+            What::AdHoc { command, cwd } => {
+                let cwd = in_project(project, cwd.as_deref())?;
+                let command = checked_command(command)?;
+                (None, Definition { command, cwd, env: BTreeMap::new(), size: request.size })
+            }
         };
-        let cwd = crate::config::project_cwd(&project.path, cwd.as_deref()).map_err(|error| {
-            Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
-        })?;
-        let env = task.as_ref().map(|task| task.env.clone()).unwrap_or_default();
-        let history = task.as_ref().filter(|task| task.history).map(|task| task.history_count);
         let plan = Plan {
-            id: self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))?,
+            id: self.new_id()?,
             project: project.id.clone(),
-            task: task.as_ref().map(|task| task.name.clone()),
-            definition: Definition { command, cwd: cwd.path, env, size: request.size },
-            history,
+            task: task.map(|task| task.name.clone()),
+            definition,
+            history: task.and_then(history_of),
             restarted_from: None,
-            idempotency_key: None,
+            idempotency_key: request.idempotency_key,
         };
-        Ok((plan, task))
+        Ok((plan, task.is_some_and(|task| task.confirm)))
+    }
+
+    fn new_id(&self) -> Answer<InstanceId> {
+        self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))
     }
 
     /// Answers a question asked by a launch.
@@ -132,10 +144,18 @@ impl Handle {
         confirm_id: &str,
         proceed: bool,
     ) -> Answer<Confirmed> {
-        let project = self.fresh(project).await?.id;
-        let (actor, confirm_id) = (actor.clone(), confirm_id.to_owned());
-        let input = |reply| Input::Confirm { reply, actor, project, confirm_id, proceed };
-        match self.ask(input).await? {
+        let project = self.fresh(project).await?;
+        let asking = project.tasks.iter().filter(|task| task.confirm);
+        let now = asking.filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
+        let given = Box::new(Confirmation {
+            definitions: now.collect(),
+            project: project.id,
+            confirm_id: confirm_id.to_owned(),
+            proceed,
+            id: self.new_id()?,
+        });
+        let actor = actor.clone();
+        match self.ask(|reply| Input::Confirm { reply, actor, given }).await? {
             Reply::Confirmed(confirmed) => Ok(confirmed),
             other => Err(unexpected(&other)),
         }
@@ -165,18 +185,17 @@ impl Handle {
     pub async fn restart(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
         let record = self.0.store.run(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
         let (old, definition) = (record.run.instance, record.definition);
-        let root = self.known(&old.project_id)?.path;
+        let project = self.known(&old.project_id)?;
         if !old.state.is_terminal() {
             match self.stop(actor, id).await {
                 Err(refusal) if refusal.code != Code::Conflict => return Err(refusal),
                 Ok(_) | Err(_) => {}
             }
         }
-        crate::config::recheck_cwd(&root, &definition.cwd).map_err(|error| {
-            Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
-        })?;
+        let below = definition.cwd.strip_prefix(&project.path).ok().and_then(Path::to_str);
+        in_project(&project, Some(below.unwrap_or(&definition.cwd.to_string_lossy())))?;
         let plan = Plan {
-            id: self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))?,
+            id: self.new_id()?,
             project: old.project_id,
             task: old.task_name,
             definition,
@@ -508,7 +527,28 @@ fn unknown_task(project: &Project, name: &str) -> Refusal {
     Refusal::new(Code::NotFound, message).reason("unknown_task")
 }
 
-fn checked_command(command: &str) -> Answer<String> {
+/// What a task would run now.
+fn definition(project: &Project, task: &TaskDef, size: Size) -> Answer<Definition> {
+    let cwd = in_project(project, task.cwd.as_deref())?;
+    Ok(Definition { command: task.command.clone(), cwd, env: task.env.clone(), size })
+}
+
+/// A directory of the project, proven to be in it.
+fn in_project(project: &Project, relative: Option<&str>) -> Answer<PathBuf> {
+    let opened = crate::config::project_cwd(&project.path, relative);
+    let refused = |error: crate::config::CwdError| {
+        Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
+    };
+    Ok(opened.map_err(refused)?.path)
+}
+
+/// An id nobody can guess.
+fn random_id() -> Answer<String> {
+    let nonce = crate::journal::Nonce::random().map_err(|_| internal("The system gives no random bytes."))?;
+    Ok(nonce.hex())
+}
+
+fn checked_command(command: String) -> Answer<String> {
     let bad = |message: &str, reason| Err(Refusal::new(Code::InvalidRequest, message).reason(reason));
     if command.trim().is_empty() {
         return bad("The command is empty.", "command_empty");
@@ -519,5 +559,5 @@ fn checked_command(command: &str) -> Answer<String> {
     if command.chars().count() > COMMAND_CHARS {
         return bad("The command is longer than 4096 characters. Put it in a script.", "command_too_long");
     }
-    Ok(command.to_owned())
+    Ok(command)
 }

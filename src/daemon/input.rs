@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::view::{Confirmed, Launched, ProjectSummary};
 use crate::journal::ExitRecord;
 use crate::model::{Actor, BackendKind, Definition, ErrorWord, Instance, InstanceId, ProjectId, TaskName};
-use crate::policy::Limits;
+use crate::policy::TaskLimits;
 use crate::project::{Problem, TaskDef};
 
 /// Which caller waits for an answer.
@@ -91,7 +91,7 @@ pub enum ShimReport {
 /// What wakes the orchestrator.
 #[derive(Debug)]
 pub enum Input {
-    /// A caller wants something run. `confirmed` skips the question.
+    /// A caller wants something run.
     Launch {
         /// Who waits.
         reply: ReplyId,
@@ -99,8 +99,8 @@ pub enum Input {
         actor: Actor,
         /// What to run.
         plan: Box<Plan>,
-        /// The definition it came from, when it wants a person's yes first.
-        ask: Option<Box<TaskDef>>,
+        /// The id to ask a person under, when the task wants a yes first.
+        ask: Option<String>,
     },
     /// A caller answers a question.
     Confirm {
@@ -108,12 +108,8 @@ pub enum Input {
         reply: ReplyId,
         /// Who answers.
         actor: Actor,
-        /// The project of the request's path.
-        project: ProjectId,
-        /// Which question.
-        confirm_id: String,
-        /// Yes or no.
-        proceed: bool,
+        /// The answer.
+        given: Box<Confirmation>,
     },
     /// A caller wants a run stopped.
     Stop {
@@ -203,7 +199,22 @@ pub enum Input {
         result: Result<(), Refusal>,
     },
     /// New limits.
-    Limits(Limits),
+    Limits(TaskLimits),
+}
+
+/// An answer to a question, and what would run now.
+#[derive(Debug)]
+pub struct Confirmation {
+    /// The project of the request's path.
+    pub project: ProjectId,
+    /// Which question.
+    pub confirm_id: String,
+    /// Yes or no.
+    pub proceed: bool,
+    /// The id the run will have.
+    pub id: InstanceId,
+    /// What the project's tasks that ask first would run now.
+    pub definitions: Vec<(TaskName, Definition)>,
 }
 
 /// Which ended instances to delete.

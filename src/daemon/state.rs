@@ -4,36 +4,24 @@ use std::collections::BTreeMap;
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
-use crate::model::{InstanceId, ProjectId};
-use crate::policy::{Confirmations, Limits};
-use crate::project::TaskDef;
+use crate::model::{BackendKind, InstanceId, ProjectId};
+use crate::policy::{Confirmations, TaskLimits};
 
 /// All of it.
 #[derive(Debug)]
 pub struct State {
     /// How much may run at once.
-    pub limits: Limits,
+    pub limits: TaskLimits,
     /// The backend new runs are started on.
-    pub backend: crate::model::BackendKind,
+    pub backend: BackendKind,
     /// Registered projects.
     pub projects: BTreeMap<ProjectId, Project>,
     /// Runs that are starting, running or being finished. At most `limits.per_operator`.
     pub live: BTreeMap<InstanceId, Live>,
     /// Questions that wait for a person. Capped inside.
-    pub confirmations: Confirmations<Ask>,
+    pub confirmations: Confirmations,
     /// Projects being taken off, and who waits for it.
     pub removing: BTreeMap<ProjectId, ReplyId>,
-}
-
-/// What a question was about.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// What would run.
-    pub plan: Plan,
-    /// The definition that was shown.
-    pub task: TaskDef,
-    /// Whose question it is.
-    pub credential: String,
 }
 
 /// How far a live run is.
@@ -70,7 +58,7 @@ pub struct Live {
 impl State {
     /// A state that knows nothing yet.
     #[must_use]
-    pub fn new(limits: Limits, backend: crate::model::BackendKind) -> Self {
+    pub fn new(limits: TaskLimits, backend: BackendKind) -> Self {
         Self {
             limits,
             backend,

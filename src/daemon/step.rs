@@ -3,14 +3,16 @@
 use serde_json::json;
 
 use super::effect::Effect;
-use super::input::{DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure};
+use super::input::{Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure};
 use super::refusal::{Code, Refusal};
-use super::state::{Ask, Live, Phase, State};
+use super::state::{Live, Phase, State};
 use super::view::{ConfirmRequired, Confirmed, Launched, ProjectSummary};
 use crate::journal::{Cause, Ending, ExitRecord};
 use crate::lifecycle::{self, Event, Run};
-use crate::model::{Actor, BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState, TimeMs};
-use crate::policy;
+use crate::model::{
+    Actor, BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState, TaskName, TimeMs,
+};
+use crate::policy::{Load, Rejected, Subject};
 use crate::project::TaskDef;
 use crate::store::NewEvent;
 
@@ -18,9 +20,7 @@ use crate::store::NewEvent;
 pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
     match input {
         Input::Launch { reply, actor, plan, ask } => launch(state, reply, &actor, *plan, ask, now),
-        Input::Confirm { reply, actor, project, confirm_id, proceed } => {
-            confirm(state, reply, &actor, &project, (&confirm_id, proceed), now)
-        }
+        Input::Confirm { reply, actor, given } => confirm(state, reply, &actor, *given, now),
         Input::Recorded { id, result } => recorded(state, id, result),
         Input::Spawned { id, result } => spawned(state, id, result, now),
         Input::Shim { id, report } => shim(state, id, report, now),
@@ -54,15 +54,18 @@ fn launch(
     reply: ReplyId,
     actor: &Actor,
     plan: Plan,
-    ask: Option<Box<TaskDef>>,
+    ask: Option<String>,
     now: TimeMs,
 ) -> Vec<Effect> {
     if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
         return answer(reply, Err(refusal));
     }
-    match ask {
-        Some(task) => answer(reply, Ok(Reply::Launched(question(state, actor, plan, &task, now)))),
-        None => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
+    match (ask, &plan.task) {
+        (Some(confirm_id), Some(task)) => {
+            let task = task.clone();
+            answer(reply, Ok(Reply::Launched(question(state, actor, (confirm_id, task), plan, now))))
+        }
+        (None, _) | (_, None) => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
     }
 }
 
@@ -75,49 +78,81 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
         return Err(Refusal::new(Code::Conflict, message).reason("removing"));
     }
     let mine = |live: &&Live| live.run.instance.launched_by == operator;
-    let usage = policy::Usage {
-        project: state.running_in(project),
-        operator: state.live.values().filter(mine).count(),
+    let load = Load {
+        in_project: state.running_in(project),
+        of_operator: state.live.values().filter(mine).count(),
     };
-    policy::may_launch(usage, state.limits).map_err(|over| {
-        Refusal::new(Code::RateLimited, over.to_string()).reason(over.reason()).detail("limit", over.limit())
+    state.limits.admit(load).map_err(|over| {
+        Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
 }
 
-fn question(state: &mut State, actor: &Actor, plan: Plan, task: &TaskDef, now: TimeMs) -> Launched {
-    let message = format!("Task {} asks for confirmation. Run `{}`?", task.name, plan.definition.command);
-    let (task_name, command) = (task.name.to_string(), plan.definition.command.clone());
-    let ask = Ask { plan, task: task.clone(), credential: actor.credential.clone() };
-    let (confirm_id, expires_at) = state.confirmations.put(ask.plan.id.to_string(), ask, now);
+fn question(
+    state: &mut State,
+    actor: &Actor,
+    (confirm_id, task): (String, TaskName),
+    plan: Plan,
+    now: TimeMs,
+) -> Launched {
+    let command = plan.definition.command.clone();
+    let message = format!("Task {task} asks for confirmation before it runs.");
+    let task_name = task.to_string();
+    let subject = Subject { credential: actor.credential.clone(), project: plan.project, task };
+    let expires_at = state.confirmations.ask(confirm_id.clone(), subject, plan.definition, now);
     Launched::Confirm(ConfirmRequired { confirm_id, task_name, command, message, expires_at })
 }
 
-fn confirm(
-    state: &mut State,
-    reply: ReplyId,
-    actor: &Actor,
-    project: &ProjectId,
-    (confirm_id, proceed): (&str, bool),
-    now: TimeMs,
-) -> Vec<Effect> {
-    let mine = |ask: &Ask| ask.credential == actor.credential && ask.plan.project == *project;
-    let Some(ask) = state.confirmations.take(confirm_id, mine, now) else {
-        let message = "This confirmation has expired, was used, or is not yours. Run the task again.";
-        return answer(reply, Err(Refusal::new(Code::Gone, message).reason("confirm_expired")));
+fn confirm(state: &mut State, reply: ReplyId, actor: &Actor, given: Confirmation, now: TimeMs) -> Vec<Effect> {
+    let taken = state.confirmations.take(&given.confirm_id, &actor.credential, &given.project, now);
+    let question = match taken {
+        Ok(question) => question,
+        Err(rejected) => return answer(reply, Err(rejection(rejected))),
     };
-    if !proceed {
+    if !given.proceed {
         return answer(reply, Ok(Reply::Confirmed(Confirmed::Cancelled)));
     }
-    let tasks = state.projects.get(project).map(|project| &project.tasks);
-    let same = tasks.is_some_and(|tasks| tasks.iter().any(|task| *task == ask.task));
-    if !same {
-        let message = format!("Task {} changed since you were asked. Run it again.", ask.task.name);
-        return answer(reply, Err(Refusal::new(Code::Conflict, message).reason("definition_changed")));
+    let task = question.subject.task.clone();
+    let defined = given.definitions.iter().find(|(name, _)| *name == task).map(|(_, definition)| definition);
+    if let Err(rejected) = question.matches(defined) {
+        return answer(reply, Err(rejection(rejected)));
     }
-    match may_launch(state, project, &actor.operator) {
-        Ok(()) => begin(state, Phase::Recording { reply, confirmed: true }, actor, ask.plan, now),
-        Err(refusal) => answer(reply, Err(refusal)),
+    if let Err(refusal) = may_launch(state, &given.project, &actor.operator) {
+        return answer(reply, Err(refusal));
     }
+    let tasks = state.projects.get(&given.project).map(|project| project.tasks.clone()).unwrap_or_default();
+    let history = tasks.iter().find(|def| def.name == task).and_then(history_of);
+    let plan = Plan {
+        id: given.id,
+        project: given.project,
+        task: Some(task),
+        definition: question.definition,
+        history,
+        restarted_from: None,
+        idempotency_key: None,
+    };
+    begin(state, Phase::Recording { reply, confirmed: true }, actor, plan, now)
+}
+
+fn rejection(rejected: Rejected) -> Refusal {
+    let message = sentence(&rejected);
+    match rejected {
+        Rejected::Gone => Refusal::new(Code::Gone, message).reason("confirm_expired"),
+        Rejected::Changed => Refusal::new(Code::Conflict, message).reason("definition_changed"),
+    }
+}
+
+/// How many ended runs of a task are kept, with their windows; `None` when it keeps no history.
+#[must_use]
+pub fn history_of(task: &TaskDef) -> Option<u8> {
+    task.history.then_some(task.history_count)
+}
+
+/// An error's words as a sentence for people.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
 }
 
 fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {

@@ -6,4 +6,10 @@
 )]
 
 mod store_story;
+mod abnf;
+mod fuzz;
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;
+mod grammar;
+mod replay;
 mod tidy;
