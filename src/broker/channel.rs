@@ -172,7 +172,8 @@ impl Channel {
 
     /// Up to `max` bytes from `from`, or why there are none.
     pub async fn read(&self, from: Offset, max: usize) -> Read {
-        match self.lock().place(from, max) {
+        let place = self.lock().place(from, max);
+        match place {
             Place::Here(read) => read,
             Place::Behind(ring_start) => self.read_behind(from, ring_start, max).await,
         }
@@ -222,7 +223,8 @@ impl Channel {
 
     /// As [`Channel::read`], but blocks while history is read: only for threads that may.
     pub(super) fn read_blocking(&self, from: Offset, max: usize) -> Read {
-        match self.lock().place(from, max) {
+        let place = self.lock().place(from, max);
+        match place {
             Place::Here(read) => read,
             Place::Behind(ring_start) => match &self.history {
                 None => Read::Dropped { to: ring_start, reason: GapReason::Evicted },
@@ -415,8 +417,12 @@ pub(super) mod tests {
             act(&channel);
             watch.has_changed().unwrap()
         };
-        assert!(changed(&|c| drop(c.push(Offset(0), b"a"))));
-        assert!(!changed(&|c| drop(c.push(Offset(0), b"a"))));
+        assert!(changed(&|c| {
+            c.push(Offset(0), b"a");
+        }));
+        assert!(!changed(&|c| {
+            c.push(Offset(0), b"a");
+        }));
         assert!(!changed(&|c| c.set_size(Size::DEFAULT)));
         assert!(changed(&|c| c.set_size(Size::clamped(10, 10).unwrap())));
         assert!(changed(&|c| c.end(ended(1))));
