@@ -22,6 +22,10 @@ pub(super) fn validate(value: &Value, documents: &Documents<'_>, problems: &mut 
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest are keywords of single values; `rule` words them by field"
+)]
 fn explain(error: &ValidationError<'_>, documents: &Documents<'_>, problems: &mut Vec<Problem>) {
     let path = segments(error.instance_path().as_str());
     match error.kind() {
@@ -36,10 +40,6 @@ fn explain(error: &ValidationError<'_>, documents: &Documents<'_>, problems: &mu
         ValidationErrorKind::Type { kind } => {
             problems.push(wrong_type(&path, kind, error.instance(), documents))
         }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the keywords of single values; `rule` words them by field"
-        )]
         _ => {
             let (message, hint) = rule(&path, error);
             problems.push(documents.problem(&path, Part::Value, message).maybe_hint(hint));

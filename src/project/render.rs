@@ -29,7 +29,7 @@ fn render_one(renderer: &Renderer, problem: &Problem, sources: &[&Source]) -> St
         }
         None => {
             let place = annotate_snippets::Origin::path(problem.file.as_str());
-            title.element(place.line(problem.line).char_column(problem.column))
+            title.element(place.line(problem.line as usize).char_column(problem.column as usize))
         }
     };
     renderer.render(&[group.elements(hint)])
@@ -47,7 +47,7 @@ fn window(source: &Source, problem: &Problem) -> Option<Window> {
     let text = std::str::from_utf8(&source.text).ok()?;
     let at = problem.span.start.min(text.len());
     let mut start = line_start(text, at);
-    let mut first_line = problem.line;
+    let mut first_line = problem.line as usize;
     for _ in 0..CONTEXT_LINES {
         if start > 0 && at - line_start(text, start - 1) < MAX_SHOWN_BYTES / 2 {
             start = line_start(text, start - 1);

@@ -28,7 +28,7 @@ impl Source {
     /// One problem: too large, or the place of the first byte that is not UTF-8.
     pub fn text(&self) -> Result<&str, Problem> {
         if self.text.len() > MAX_SOURCE_BYTES {
-            let message = format!("the file has {} bytes, more than {MAX_SOURCE_BYTES}", self.text.len());
+            let message = format!("the file is larger than {} KiB", MAX_SOURCE_BYTES / 1024);
             return Err(self.problem(0..0, message).hint("move long scripts into files of their own"));
         }
         std::str::from_utf8(&self.text).map_err(|error| {
@@ -55,11 +55,13 @@ impl Source {
 
     /// Line and column of a byte, both from 1; the column counts characters.
     #[must_use]
-    pub fn position(&self, offset: usize) -> (usize, usize) {
+    pub fn position(&self, offset: usize) -> (u32, u32) {
         let before = &self.text[..offset.min(self.text.len())];
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
-        (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+        let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (number(line), number(column))
     }
 }
 

@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn every_duplicate_is_told() {
         let (tree, problems) = tree("a: 1\na: 2\nb: {c: 1, \"c\": 2}\na: 3\n").unwrap();
-        let lines: Vec<usize> = problems.iter().map(|it| it.line).collect();
+        let lines: Vec<u32> = problems.iter().map(|it| it.line).collect();
         assert_eq!(lines, [2, 3, 4]);
         assert!(!tree.is_empty());
     }
