@@ -22,6 +22,6 @@ pub use file::{
     TmuxSettings, TmuxSocket, load, parse, parse_http_addr,
 };
 pub use paths::{MAX_SOCKET_PATH_BYTES, Paths};
-pub use read::{ProjectSources, find_project, read_project, read_source};
+pub use read::{ProjectSources, find_project, read_project, read_project_at, read_source};
 pub use reload::{ReloadReport, reload_report};
 pub use task_env::task_env;

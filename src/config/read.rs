@@ -26,6 +26,17 @@ impl ProjectSources {
         parse(&self.main, self.local.as_ref())
     }
 
+    /// The same with names relative to `base` where they are below it.
+    #[must_use]
+    pub fn named_from(mut self, base: &Path) -> Self {
+        for source in self.local.iter_mut().chain([&mut self.main]) {
+            if let Ok(short) = Path::new(&source.name).strip_prefix(base) {
+                source.name = short.to_string_lossy().into_owned();
+            }
+        }
+        self
+    }
+
     /// Problems with snippets from these files.
     #[must_use]
     pub fn render(&self, problems: &[Problem], colour: bool) -> String {
@@ -39,12 +50,32 @@ impl ProjectSources {
 /// # Errors
 /// [`Error::NotFound`] without a `project.yaml`; a file that is there and cannot be read, also the local one.
 pub fn read_project(dir: &Path) -> Result<ProjectSources, Error> {
-    let main = read_source(&dir.join(".kaged/project.yaml"))?;
-    let local = match read_source(&dir.join(".kaged/project.local.yaml")) {
+    read_pair(&dir.join(".kaged/project.yaml"), &dir.join(".kaged/project.local.yaml"))
+}
+
+fn read_pair(main: &Path, local: &Path) -> Result<ProjectSources, Error> {
+    let main = read_source(main)?;
+    let local = match read_source(local) {
         Err(Error::NotFound { .. }) => None,
         other => Some(other?),
     };
     Ok(ProjectSources { main, local })
+}
+
+/// Reads the project that `path` names: a project's directory, its `.kaged`, either of its files, or any other file by itself.
+///
+/// # Errors
+/// As [`read_project`].
+pub fn read_project_at(path: &Path) -> Result<ProjectSources, Error> {
+    let parent = || path.parent().unwrap_or(Path::new("."));
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("project.yaml" | "project.local.yaml") if !path.is_dir() => {
+            read_pair(&parent().join("project.yaml"), &parent().join("project.local.yaml"))
+        }
+        Some(".kaged") => read_project(parent()),
+        Some(_) | None if path.is_dir() => read_project(path),
+        Some(_) | None => Ok(ProjectSources { main: read_source(path)?, local: None }),
+    }
 }
 
 /// The nearest directory from `start` upwards that has a `.kaged/project.yaml`, of whatever kind.
