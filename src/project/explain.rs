@@ -14,35 +14,36 @@ const NAME_RULE: &str = "2 to 32 of `a-z`, `0-9`, `_`, `-`; a letter first, no `
 /// Adds everything the schema refuses in `value`, which is what `documents` say together.
 pub(super) fn validate(value: &Value, documents: &Documents<'_>, problems: &mut Vec<Problem>) {
     for error in schema::validator().iter_errors(value) {
-        // Enough to fill the list and to say that there is more, whatever the file holds.
-        if problems.len() > 10 * MAX_PROBLEMS {
+        // Enough to fill the list; to find every place in a huge file would take long.
+        if problems.len() > 2 * MAX_PROBLEMS {
             return;
         }
         explain(&error, documents, problems);
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest are keywords of single values; `rule` words them by field"
+)]
 fn explain(error: &ValidationError<'_>, documents: &Documents<'_>, problems: &mut Vec<Problem>) {
     let path = segments(error.instance_path().as_str());
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let some = unexpected.iter().take(10 * MAX_PROBLEMS);
+            let some = unexpected.iter().take(2 * MAX_PROBLEMS);
             problems.extend(some.map(|key| unknown_key(&path, key, documents)));
         }
         ValidationErrorKind::PropertyNames { error } => {
             problems.push(bad_key(&path, error.instance(), documents))
         }
-        ValidationErrorKind::Required { property } => problems.push(missing(&path, property, documents)),
+        ValidationErrorKind::Required { .. } => problems.extend(missing(&path, error.instance(), documents)),
         ValidationErrorKind::Type { kind } => {
             problems.push(wrong_type(&path, kind, error.instance(), documents))
         }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the keywords of single values; `rule` words them by field"
-        )]
         _ => {
             let (message, hint) = rule(&path, error);
-            problems.push(documents.problem(&path, Part::Value, message).maybe_hint(hint));
+            let part = if ends_in(&path, "tasks") { Part::Key } else { Part::Value };
+            problems.push(documents.problem(&path, part, message).maybe_hint(hint));
         }
     }
 }
@@ -60,14 +61,14 @@ fn bad_key(path: &[String], name: &Value, documents: &Documents<'_>) -> Problem 
     let name = name.as_str().unwrap_or_default();
     let problem = |message| documents.problem(&child(path, name), Part::Key, message);
     if path.last().is_some_and(|it| it == "env") {
-        let message = format!("`{}` cannot be the name of a variable", shown(name));
+        let message = format!("{} cannot be the name of a variable", quoted(name));
         return problem(message).hint("a name is not empty and has no `=` and no NUL");
     }
     if TaskName::RESERVED.contains(&name) {
         return problem(format!("`{name}` is a reserved word and cannot name a task"))
             .hint("choose another name");
     }
-    problem(format!("`{}` cannot name a task", shown(name))).hint(name_hint(name))
+    problem(format!("{} cannot name a task", quoted(name))).hint(name_hint(name))
 }
 
 /// The rule for names, and a name near to the given one that follows it.
@@ -78,11 +79,15 @@ fn name_hint(name: &str) -> String {
     near.map_or_else(|| NAME_RULE.to_owned(), |near| format!("{NAME_RULE}: `{near}`"))
 }
 
-fn missing(path: &[String], property: &Value, documents: &Documents<'_>) -> Problem {
-    let property = property.as_str().unwrap_or_default();
-    let task = path.last().map_or("", String::as_str);
-    let message = format!("the task `{}` has no `{property}`", shown(task));
-    documents.problem(path, Part::Key, message).hint("add `command: …`, the shell command to run")
+/// Of a task without a command; nothing when a misspelt `command` is told of already.
+fn missing(path: &[String], task: &Value, documents: &Documents<'_>) -> Option<Problem> {
+    let keys = || task.as_object().into_iter().flat_map(|task| task.keys());
+    if keys().take(2 * MAX_PROBLEMS).any(|key| closest(key, schema::task_keys()) == Some("command")) {
+        return None;
+    }
+    let name = path.last().map_or("", String::as_str);
+    let message = format!("the task `{}` has no `command`", shown(name));
+    Some(documents.problem(path, Part::Key, message).hint("add `command: …`, the shell command to run"))
 }
 
 fn wrong_type(path: &[String], kind: &TypeKind, value: &Value, documents: &Documents<'_>) -> Problem {
@@ -91,9 +96,9 @@ fn wrong_type(path: &[String], kind: &TypeKind, value: &Value, documents: &Docum
         TypeKind::Single(JsonType::Boolean) => ("true or false", bool_hint(value)),
         TypeKind::Single(JsonType::Integer) => ("a whole number", integer_hint(value)),
         TypeKind::Single(JsonType::Null | JsonType::Number | JsonType::Array | JsonType::Object) => {
-            ("a mapping", mapping_hint(path))
+            ("a mapping", mapping_hint(path, value))
         }
-        TypeKind::Multiple(_) => ("a mapping", Some("put the command under it, as `command: …`".to_owned())),
+        TypeKind::Multiple(_) => ("a mapping", Some(task_hint(value))),
     };
     let message = format!("{} must be {expected}, not {}", subject(path), described(value));
     documents.problem(path, Part::Value, message).maybe_hint(hint)
@@ -126,13 +131,20 @@ fn integer_hint(value: &Value) -> Option<String> {
     number.map(|number| format!("write `{number}`, without quotes"))
 }
 
-fn mapping_hint(path: &[String]) -> Option<String> {
-    match path.last().map(String::as_str) {
-        None => Some("a project file starts with keys such as `tasks:`".to_owned()),
-        Some("tasks") => Some("write `tasks: {}` if there are none".to_owned()),
-        Some("env") => Some("write `NAME: \"value\"` lines below it".to_owned()),
-        Some(_) => None,
-    }
+fn task_hint(value: &Value) -> String {
+    let command = value.as_str().map_or_else(|| "…".to_owned(), shown);
+    format!("put the command under it: `command: {command}`")
+}
+
+fn mapping_hint(path: &[String], value: &Value) -> Option<String> {
+    let hint = match path.last().map(String::as_str) {
+        None => "a project file starts with keys such as `tasks:`",
+        Some("tasks") if value.is_null() => "write `tasks: {}` if there are none",
+        Some("tasks") => "write each task under its name: `test:`, and below it `command: …`",
+        Some("env") => "write `NAME: \"value\"` lines below it",
+        Some(_) => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Message and advice for a value of the right type that breaks its field's rule.
@@ -151,7 +163,7 @@ fn rule(path: &[String], error: &ValidationError<'_>) -> (String, Option<String>
             let length = text.chars().count();
             told(format!("`description` has {length} characters, more than 280"), "shorten it")
         }
-        "group" => (format!("`{}` cannot name a group", shown(text)), Some(name_hint(text))),
+        "group" => (format!("{} cannot name a group", quoted(text)), Some(name_hint(text))),
         "cwd" => cwd_rule(text),
         "history_count" => told(
             format!("`history_count` must be 1 to 20, not {}", error.instance()),
@@ -160,7 +172,7 @@ fn rule(path: &[String], error: &ValidationError<'_>) -> (String, Option<String>
         "project" => {
             let near = ProjectId::slug(text).map_or_else(String::new, |slug| format!(": `{slug}`"));
             let hint = format!("1 to 63 of `a-z`, `0-9`, `-`, not `-` first{near}");
-            (format!("`{}` cannot be a project's id", shown(text)), Some(hint))
+            (format!("{} cannot be a project's id", quoted(text)), Some(hint))
         }
         "tasks" => {
             let count = error.instance().as_object().map_or(0, serde_json::Map::len);
@@ -202,6 +214,10 @@ fn subject(path: &[String]) -> String {
         [.., name] if is_env(path) => format!("the variable `{}`", shown(name)),
         [.., key] => format!("`{}`", shown(key)),
     }
+}
+
+fn quoted(text: &str) -> String {
+    if text.is_empty() { "an empty text".to_owned() } else { format!("`{}`", shown(text)) }
 }
 
 fn described(value: &Value) -> String {

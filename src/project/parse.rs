@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::tree::{self, Place, Tree};
 use super::{Problem, Project, Source, explain, raw, resolve, value};
 
-/// The most problems told at once; one more says how many there are.
+/// The most problems told at once; one more says that there are others.
 pub const MAX_PROBLEMS: usize = 100;
 
 /// What came of a project file: a project exactly when there are no problems.
@@ -26,15 +26,16 @@ pub fn parse(main: &Source, local: Option<&Source>) -> Parsed {
     let project = read_all(main, local, &mut problems);
     let order = |problem: &Problem| (problem.file != main.name, problem.span.start);
     problems.sort_by_key(order);
+    // One value can break two keywords of the schema that are one rule to people.
+    problems.dedup_by(|a, b| (&a.file, &a.span, &a.message) == (&b.file, &b.span, &b.message));
     limit(&mut problems);
     Parsed { project: project.filter(|_| problems.is_empty()), problems }
 }
 
 fn limit(problems: &mut Vec<Problem>) {
-    let count = problems.len();
-    if count > MAX_PROBLEMS {
+    if problems.len() > MAX_PROBLEMS {
         problems.truncate(MAX_PROBLEMS + 1);
-        problems[MAX_PROBLEMS].message = format!("and {} more problems from here on", count - MAX_PROBLEMS);
+        problems[MAX_PROBLEMS].message = "more problems from here on".to_owned();
         problems[MAX_PROBLEMS].hint = None;
     }
 }

@@ -9,9 +9,9 @@ pub struct Problem {
     /// The file, as [`super::Source::name`] has it.
     pub file: String,
     /// Line, from 1.
-    pub line: usize,
+    pub line: u32,
     /// Column in characters, from 1.
-    pub column: usize,
+    pub column: u32,
     /// The bytes of the file it is about.
     pub span: Range<usize>,
     /// The place in the document as a JSON pointer (RFC 6901); empty for the whole of it.

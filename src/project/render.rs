@@ -25,11 +25,11 @@ fn render_one(renderer: &Renderer, problem: &Problem, sources: &[&Source]) -> St
         Some(window) => {
             let mark = AnnotationKind::Primary.span(window.mark.clone());
             let snippet = Snippet::source(window.text.as_str()).path(problem.file.as_str());
-            title.element(snippet.line_start(window.first_line).annotation(mark))
+            title.element(snippet.line_start(window.first_line).fold(false).annotation(mark))
         }
         None => {
             let place = annotate_snippets::Origin::path(problem.file.as_str());
-            title.element(place.line(problem.line).char_column(problem.column))
+            title.element(place.line(problem.line as usize).char_column(problem.column as usize))
         }
     };
     renderer.render(&[group.elements(hint)])
@@ -45,9 +45,9 @@ struct Window {
 /// The lines to show; `None` when the file is not text there.
 fn window(source: &Source, problem: &Problem) -> Option<Window> {
     let text = std::str::from_utf8(&source.text).ok()?;
-    let at = problem.span.start.min(text.len());
+    let at = floor_char(text, problem.span.start.min(text.len()));
     let mut start = line_start(text, at);
-    let mut first_line = problem.line;
+    let mut first_line = problem.line as usize;
     for _ in 0..CONTEXT_LINES {
         if start > 0 && at - line_start(text, start - 1) < MAX_SHOWN_BYTES / 2 {
             start = line_start(text, start - 1);
@@ -59,7 +59,8 @@ fn window(source: &Source, problem: &Problem) -> Option<Window> {
     }
     let line_end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
     let end = floor_char(text, line_end.min(at + MAX_SHOWN_BYTES));
-    let mark_end = problem.span.end.clamp(at, end.max(at));
+    // A mark that ends inside a character is stretched over it.
+    let mark_end = (problem.span.end..end).find(|&at| text.is_char_boundary(at)).unwrap_or(end).max(at);
     Some(Window { text: text[start..end].to_owned(), first_line, mark: at - start..mark_end - start })
 }
 

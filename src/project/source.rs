@@ -17,19 +17,28 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source called `name`.
+    /// A source called `name`. A byte order mark is not part of the text.
     pub fn new(name: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        let mut text = text.into();
+        if text.starts_with(b"\xef\xbb\xbf") {
+            text.drain(..3);
+        }
+        Self { name: name.into(), text }
     }
 
     /// The text, if it is UTF-8 of a bearable size. Offsets in it are offsets in the file.
     ///
     /// # Errors
-    /// One problem: too large, or the place of the first byte that is not UTF-8.
+    /// One problem: too large, or the place of the first byte that neither YAML nor TOML allows, or that is not UTF-8.
     pub fn text(&self) -> Result<&str, Problem> {
         if self.text.len() > MAX_SOURCE_BYTES {
-            let message = format!("the file has {} bytes, more than {MAX_SOURCE_BYTES}", self.text.len());
+            let message = format!("the file is larger than {} KiB", MAX_SOURCE_BYTES / 1024);
             return Err(self.problem(0..0, message).hint("move long scripts into files of their own"));
+        }
+        if let Some(at) = self.text.iter().position(|&byte| is_control(byte)) {
+            let message = format!("a control character (0x{:02x}) in the text", self.text[at]);
+            let hint = "remove it, or write it as an escape in double quotes";
+            return Err(self.problem(at..at + 1, message).hint(hint));
         }
         std::str::from_utf8(&self.text).map_err(|error| {
             let at = error.valid_up_to();
@@ -55,12 +64,19 @@ impl Source {
 
     /// Line and column of a byte, both from 1; the column counts characters.
     #[must_use]
-    pub fn position(&self, offset: usize) -> (usize, usize) {
+    pub fn position(&self, offset: usize) -> (u32, u32) {
         let before = &self.text[..offset.min(self.text.len())];
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
-        (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+        let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (number(line), number(column))
     }
+}
+
+/// Whether the byte is a control character other than tab and line ends.
+const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let short = words.iter().filter(|(word, _)| abbreviates(&given, word)).min_by_key(|(word, _)| word.len());
     let near = || words.iter().map(|(word, known)| (distance(&given, word), known)).min();
     let slip = || near().filter(|(steps, known)| *steps <= known.len().max(3) / 3).map(|(_, known)| *known);
-    short.map(|(_, known)| *known).or_else(slip)
+    let longer = || words.iter().find(|(word, _)| word.len() >= 3 && given.starts_with(word.as_str()));
+    short.map(|(_, known)| *known).or_else(slip).or_else(|| longer().map(|(_, known)| *known))
 }
 
 fn plain(text: &str) -> String {
@@ -66,6 +67,7 @@ mod tests {
         check("longRunning", Some("long_running"));
         check("Env", Some("env"));
         check("desc", Some("description"));
+        check("enviroment", Some("env"));
         check("depends_on", None);
         check("timeout", None);
         check("run", None);

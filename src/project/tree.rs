@@ -6,7 +6,7 @@ use std::ops::Range;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::problem::shown;
-use super::{Problem, Source};
+use super::{MAX_PROBLEMS, Problem, Source};
 
 /// The deepest nesting, aliases followed. A project file needs four levels.
 const MAX_DEPTH: u32 = 32;
@@ -124,25 +124,50 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Result<Tree,
 }
 
 fn syntax_problem(source: &Source, offsets: &Offsets, error: &saphyr_parser::ScanError) -> Problem {
-    let at = offsets.byte(*error.marker());
-    let before = &source.text[..at.min(source.text.len())];
-    let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-    let line = source.text[line_start..].split(|&b| b == b'\n').next().unwrap_or_default();
-    let indent = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-    if let Some(tab) = line[..indent].iter().position(|&b| b == b'\t') {
-        let span = line_start + tab..line_start + tab + 1;
-        return source.problem(span, "a tab in the indentation").hint("indent with spaces");
+    let at = offsets.byte(*error.marker()).min(source.text.len());
+    let line_start = memchr::memrchr(b'\n', &source.text[..at]).map_or(0, |newline| newline + 1);
+    let lines = if error.info().contains("tab") { usize::MAX } else { 1 };
+    if let Some(tab) = indenting_tab(&source.text[line_start..], lines) {
+        let tab = line_start + tab;
+        return source.problem(tab..tab + 1, "a tab in the indentation").hint("indent with spaces");
     }
-    source.problem(at..at + 1, format!("not valid YAML: {}", error.info())).maybe_hint(syntax_hint(line))
+    let hint = syntax_hint(error.info(), &source.text[line_start..at], &source.text[at..]);
+    source.problem(at..at + 1, format!("not valid YAML: {}", error.info())).maybe_hint(hint)
 }
 
-/// What usually is behind a syntax error in such a line.
-fn syntax_hint(line: &[u8]) -> Option<String> {
-    let line = String::from_utf8_lossy(line);
-    let (_, value) = line.split_once(": ")?;
-    let value = value.trim_start();
-    let special = value.starts_with(['@', '`', '%', '&', '*', '!', '[', '{', '|', '>', '"', '\'']);
-    (value.contains(": ") || special).then(|| "quote the whole value, or write it under `|`".to_owned())
+/// The first tab in the indentation of these lines.
+fn indenting_tab(text: &[u8], lines: usize) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive(|&byte| byte == b'\n').take(lines) {
+        let indent = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
+        if let Some(tab) = indent.copied().position(|byte| byte == b'\t') {
+            return Some(start + tab);
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// What usually is behind such an error, by its words and by the text of its line before it and all after it.
+fn syntax_hint(info: &str, before: &[u8], after: &[u8]) -> Option<String> {
+    let before = String::from_utf8_lossy(before);
+    let in_value = before.contains(": ");
+    let hint = if info.contains("unknown anchor") {
+        "an alias needs its `&name` above it; quote the value if it is meant as text"
+    } else if info.contains("quoted scalar") {
+        "a quote is not closed"
+    } else if info.contains("expected ','") {
+        "a `[` or `{` above it is not closed"
+    } else if after.trim_ascii().is_empty() {
+        "something before it is not closed: a quote, a `[` or a `{`"
+    } else if in_value {
+        "quote the whole value, or write it under `|`"
+    } else if info.contains("expected key") {
+        "indent it like the lines around it"
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
 }
 
 /// From the parser's character positions to bytes.
@@ -329,6 +354,9 @@ impl<'s> Builder<'s> {
         let Some(frame) = self.open.last_mut() else { return Ok(()) };
         frame.key = Some(id);
         if let Some(&first) = frame.seen.get(text) {
+            if self.problems.len() > MAX_PROBLEMS {
+                return Ok(());
+            }
             let (line, _) = self.source.position(self.nodes[first].span.start);
             let message = format!("the key `{}` is here twice, first in line {line}", shown(text));
             self.problems.push(self.source.problem(node.span.clone(), message).hint("keep one of them"));
@@ -375,7 +403,7 @@ mod tests {
     #[test]
     fn every_duplicate_is_told() {
         let (tree, problems) = tree("a: 1\na: 2\nb: {c: 1, \"c\": 2}\na: 3\n").unwrap();
-        let lines: Vec<usize> = problems.iter().map(|it| it.line).collect();
+        let lines: Vec<u32> = problems.iter().map(|it| it.line).collect();
         assert_eq!(lines, [2, 3, 4]);
         assert!(!tree.is_empty());
     }

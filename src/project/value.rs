@@ -34,10 +34,10 @@ pub(super) fn apply_merge_keys(value: &mut Value, path: &mut Vec<String>, bad: &
                 apply_merge_keys(item, path, bad);
                 path.pop();
             }
-            if let Some(merge) = map.remove("<<") {
-                if !merge_into(map, merge) {
-                    bad.push(path.iter().cloned().chain(["<<".to_owned()]).collect());
-                }
+            if let Some(merge) = map.remove("<<")
+                && !merge_into(map, merge)
+            {
+                bad.push(path.iter().cloned().chain(["<<".to_owned()]).collect());
             }
         }
     }

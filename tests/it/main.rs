@@ -12,4 +12,5 @@ mod fuzz;
 mod fuzz_targets;
 mod grammar;
 mod replay;
+mod project;
 mod tidy;
