@@ -1,8 +1,6 @@
-//! The command line: arguments, one file per command, output, exit codes.
-
-pub mod debug;
 //! The command line: arguments, one file per command, what is printed and the exit code.
 
 pub mod check;
+pub mod debug;
 pub mod output;
 pub mod schema;

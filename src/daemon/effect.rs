@@ -15,48 +15,19 @@ pub enum Effect {
         /// Whom.
         to: ReplyId,
         /// What.
-        answer: Result<Reply, Refusal>,
+        answer: Box<Result<Reply, Refusal>>,
     },
-    /// Write a new run's row; ends in `Input::Recorded`.
-    RecordLaunch {
-        /// The row.
-        instance: Box<Instance>,
-        /// The plan, kept with the row so that a restart runs the same.
-        plan: Box<Plan>,
+    /// Something about one run; done after what was wanted of it before.
+    Run {
+        /// Which run.
+        id: InstanceId,
+        /// What.
+        effect: Box<RunEffect>,
     },
-    /// Write a changed row. Order is kept; a failure is retried by the store and logged.
-    RecordChange {
-        /// The row, and whether a stop was asked for.
-        run: Box<Run>,
-        /// What happened.
-        events: Vec<NewEvent>,
-    },
-    /// Write events that concern no row.
-    RecordEvents(Vec<NewEvent>),
-    /// Start a shim, up to its gate; ends in `Input::Spawned`.
-    Spawn {
-        /// What to run.
-        plan: Box<Plan>,
-        /// Where.
-        backend: BackendKind,
-    },
-    /// Let the command run.
-    OpenGate(InstanceId),
-    /// Send a shim that waits at its gate away.
-    Abort(InstanceId),
     /// End a run's whole process tree: interrupt, terminate, kill.
     StopTree(InstanceId),
-    /// Write an ended run's row and transcript, then let the shim go; ends in `Input::Finished`.
-    Finish {
-        /// The row.
-        run: Box<Run>,
-        /// What the shim wrote down.
-        record: Option<Box<ExitRecord>>,
-        /// What happened.
-        events: Vec<NewEvent>,
-    },
-    /// Forget an ended run's live parts: its terminal ends for its viewers.
-    Release(InstanceId),
+    /// Write events that concern no row.
+    RecordEvents(Vec<NewEvent>),
     /// Delete what history does not keep, of one task or of the ad-hoc runs.
     Cull {
         /// Which project.
@@ -87,4 +58,53 @@ pub enum Effect {
         /// Which.
         id: ProjectId,
     },
+}
+
+/// One thing to do about a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEffect {
+    /// Write its row; ends in `Input::Recorded`.
+    RecordLaunch {
+        /// The row.
+        instance: Instance,
+        /// The plan, kept with the row so that a restart runs the same.
+        plan: Plan,
+    },
+    /// Write its changed row.
+    RecordChange {
+        /// The row, and whether a stop was asked for.
+        run: Run,
+        /// What happened.
+        events: Vec<NewEvent>,
+    },
+    /// Start its shim, up to the gate; ends in `Input::Spawned`.
+    Spawn {
+        /// What to run.
+        plan: Plan,
+        /// Where.
+        backend: BackendKind,
+    },
+    /// Let the command run.
+    OpenGate,
+    /// Send a shim that waits at its gate away.
+    Abort,
+    /// Write its last row and its transcript, end its terminal, let the shim go; ends in `Input::Finished`.
+    Finish {
+        /// The row.
+        run: Run,
+        /// What the shim wrote down.
+        record: Option<ExitRecord>,
+        /// What happened.
+        events: Vec<NewEvent>,
+    },
+    /// Forget it.
+    Release,
+}
+
+impl RunEffect {
+    /// The effect on a run.
+    #[must_use]
+    pub fn on(self, id: InstanceId) -> Effect {
+        Effect::Run { id, effect: Box::new(self) }
+    }
 }

@@ -23,7 +23,7 @@ use super::view::{
 use crate::backend::tmux::Tmux;
 use crate::model::{Actor, BackendKind, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::TaskDef;
-use crate::store::{IdempotencyKey, Store, StoredEvent};
+use crate::store::{Change, IdempotencyKey, NewEvent, Store, StoredEvent};
 
 /// The answer to a request.
 pub type Answer<T> = Result<T, Refusal>;
@@ -46,6 +46,28 @@ pub(super) struct Shared {
     pub(super) tmux: Option<Tmux>,
     pub(super) files: Files,
     pub(super) facts: Facts,
+}
+
+impl Shared {
+    pub(super) fn new(
+        inbox: mpsc::Sender<Input>,
+        view: watch::Receiver<Arc<View>>,
+        store: Store,
+        tmux: Option<Tmux>,
+        facts: Facts,
+    ) -> Self {
+        Self {
+            inbox,
+            replies: Replies::default(),
+            ids: Ids::default(),
+            view,
+            store,
+            terminals: Terminals::default(),
+            tmux,
+            files: Files::default(),
+            facts,
+        }
+    }
 }
 
 fn internal(message: &str) -> Refusal {
@@ -71,7 +93,7 @@ impl Handle {
     }
 
     /// The project with its file read anew if it changed on disk; a bad file leaves the last good tasks and its problems.
-    async fn fresh(&self, id: &ProjectId) -> Answer<Project> {
+    pub(super) async fn fresh(&self, id: &ProjectId) -> Answer<Project> {
         let known = self.known(id)?;
         let Some((project, input)) = self.0.files.refresh(&known).await else { return Ok(known) };
         let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
@@ -85,22 +107,28 @@ impl Handle {
     ///
     /// # Errors
     /// Unknown project or task, a bad directory or command, a limit, or the store.
-    pub async fn launch(&self, actor: &Actor, project: &ProjectId, request: LaunchRequest) -> Answer<Launched> {
+    pub async fn launch(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        request: LaunchRequest,
+    ) -> Answer<Launched> {
         let project = self.fresh(project).await?;
         if let Some(key) = &request.idempotency_key {
             let key = IdempotencyKey { operator: actor.operator.clone(), key: key.clone() };
             let earlier = self.0.store.earlier(project.id.clone(), key, TimeMs::now()).await?;
             if let Some(earlier) = earlier {
-                return Ok(Launched::Instance(super::perform::earlier_run(earlier)?));
+                return Ok(Launched::Instance(Box::new(super::perform::earlier_run(earlier)?)));
             }
         }
         let (plan, asks) = self.plan(&project, request)?;
         let ask = if asks { Some(random_id()?) } else { None };
         let (actor, plan) = (actor.clone(), Box::new(plan));
-        match self.ask(|reply| Input::Launch { reply, actor, plan, ask }).await? {
-            Reply::Launched(launched) => Ok(launched),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Launched(launched) = self.ask(|reply| Input::Launch { reply, actor, plan, ask }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(launched)
     }
 
     /// What a request means now, and whether the task wants a person's yes first.
@@ -146,7 +174,8 @@ impl Handle {
     ) -> Answer<Confirmed> {
         let project = self.fresh(project).await?;
         let asking = project.tasks.iter().filter(|task| task.confirm);
-        let now = asking.filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
+        let now = asking
+            .filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
         let given = Box::new(Confirmation {
             definitions: now.collect(),
             project: project.id,
@@ -155,10 +184,11 @@ impl Handle {
             id: self.new_id()?,
         });
         let actor = actor.clone();
-        match self.ask(|reply| Input::Confirm { reply, actor, given }).await? {
-            Reply::Confirmed(confirmed) => Ok(confirmed),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Confirmed(confirmed) = self.ask(|reply| Input::Confirm { reply, actor, given }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(confirmed)
     }
 
     /// Stops a run; answers when nothing of its process tree lives.
@@ -172,10 +202,10 @@ impl Handle {
             return Err(refusal.reason("not_running"));
         }
         let actor = actor.clone();
-        match self.ask(|reply| Input::Stop { reply, actor, id }).await? {
-            Reply::Instance(instance) => Ok(*instance),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Instance(instance) = self.ask(|reply| Input::Stop { reply, actor, id }).await? else {
+            return Err(unexpected());
+        };
+        Ok(*instance)
     }
 
     /// Stops if needed, then launches the same definition again; answers the new instance.
@@ -204,10 +234,12 @@ impl Handle {
             idempotency_key: None,
         };
         let (actor, plan) = (actor.clone(), Box::new(plan));
-        match self.ask(|reply| Input::Launch { reply, actor, plan, ask: None }).await? {
-            Reply::Launched(Launched::Instance(instance)) => Ok(instance),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Launched(Launched::Instance(instance)) =
+            self.ask(|reply| Input::Launch { reply, actor, plan, ask: None }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(*instance)
     }
 
     /// Deletes an ended instance: window, record, transcript.
@@ -224,10 +256,10 @@ impl Handle {
     /// `not_found`, or the store.
     pub async fn cleanup(&self, project: &ProjectId) -> Answer<u64> {
         let target = DeleteTarget::Project(project.clone());
-        match self.ask(|reply| Input::Delete { reply, target }).await? {
-            Reply::Count(count) => Ok(count),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Count(count) = self.ask(|reply| Input::Delete { reply, target }).await? else {
+            return Err(unexpected());
+        };
+        Ok(count)
     }
 
     /// Registers a project directory.
@@ -236,10 +268,10 @@ impl Handle {
     /// `invalid_request` with the problems in `details`, `conflict` when it is known or its id is taken.
     pub async fn add_project(&self, path: PathBuf) -> Answer<ProjectSummary> {
         let project = self.0.files.read_new(&path).await?;
-        match self.ask(|reply| Input::AddProject { reply, project }).await? {
-            Reply::Project(summary) => Ok(summary),
-            other => Err(unexpected(&other)),
-        }
+        let Reply::Project(summary) = self.ask(|reply| Input::AddProject { reply, project }).await? else {
+            return Err(unexpected());
+        };
+        Ok(summary)
     }
 
     /// Stops a project's runs, destroys its tmux session and forgets it.
@@ -374,7 +406,12 @@ impl Handle {
     ///
     /// # Errors
     /// A bad cursor, or the store.
-    pub async fn audit(&self, filter: AuditFilter, limit: usize, cursor: Option<String>) -> Answer<Page<StoredEvent>> {
+    pub async fn audit(
+        &self,
+        filter: AuditFilter,
+        limit: usize,
+        cursor: Option<String>,
+    ) -> Answer<Page<StoredEvent>> {
         Ok(self.0.store.events(filter, limit, cursor).await?)
     }
 
@@ -410,7 +447,9 @@ impl Handle {
     pub async fn ready(&self) -> Answer<()> {
         self.0.store.check().await?;
         match &self.0.tmux {
-            Some(tmux) => tmux.ping().await.map_err(|error| Refusal::new(Code::Unavailable, error.to_string())),
+            Some(tmux) => {
+                tmux.ping().await.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))
+            }
             None => Ok(()),
         }
     }
@@ -471,7 +510,8 @@ impl Handle {
     }
 
     fn holder(&self, id: InstanceId) -> Answer<crate::backend::Holder> {
-        let over = || Refusal::new(Code::Conflict, format!("Instance {id} is not running.")).reason("not_running");
+        let over =
+            || Refusal::new(Code::Conflict, format!("Instance {id} is not running.")).reason("not_running");
         self.0.terminals.holder(id).ok_or_else(over)
     }
 
@@ -481,12 +521,21 @@ impl Handle {
 
     /// Records that somebody watches (`task.attached`, or `task.reattached` when they resume).
     pub async fn attached(&self, actor: &Actor, id: InstanceId, resumed: bool) {
-        super::ended::watched(&self.0.store, actor, id, if resumed { Watch::Resumed } else { Watch::Began }).await;
+        super::ended::watched(&self.0.store, actor, id, if resumed { Watch::Resumed } else { Watch::Began })
+            .await;
     }
 
     /// Records that they left.
     pub async fn detached(&self, actor: &Actor, id: InstanceId) {
         super::ended::watched(&self.0.store, actor, id, Watch::Left).await;
+    }
+
+    /// Writes an event of its own; one that cannot be written is said in the log.
+    pub(super) async fn record(&self, event: NewEvent) {
+        let change = Change { events: vec![event], ..Change::default() };
+        if let Err(error) = self.0.store.record(change).await {
+            tracing::warn!(%error, "an event was not recorded");
+        }
     }
 
     /// Waits until the instance has ended; answers its last record.
@@ -515,14 +564,14 @@ pub(super) enum Watch {
     Left,
 }
 
-fn unexpected(reply: &Reply) -> Refusal {
-    tracing::error!(?reply, "an answer of another kind than the question");
+/// An answer of another kind than the question, which `step` never gives.
+fn unexpected() -> Refusal {
     internal("The daemon gave an answer of the wrong kind.")
 }
 
 fn unknown_task(project: &Project, name: &str) -> Refusal {
-    let names: Vec<&str> = project.tasks.iter().map(|task| task.name.as_str()).collect();
-    let hint = crate::project::closest(name, names.iter().copied()).map(|near| format!(" Did you mean {near}?"));
+    let names = project.tasks.iter().map(|task| task.name.as_str());
+    let hint = crate::project::closest(name, names).map(|near| format!(" Did you mean {near}?"));
     let message = format!("Project {} has no task {name:?}.{}", project.id, hint.unwrap_or_default());
     Refusal::new(Code::NotFound, message).reason("unknown_task")
 }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use serde_json::json;
 
+use super::handle::Handle;
 use super::input::{Input, Project};
 use super::refusal::{Code, Refusal};
 use crate::config::{Error, ProjectSources, read_project};
@@ -30,7 +32,8 @@ impl Files {
         let (tasks, problems) = match read {
             Ok(sources) => {
                 let parsed = sources.parse();
-                let problems = parsed.problems.into_iter().chain(renamed(known, parsed.project.as_ref())).collect();
+                let problems =
+                    parsed.problems.into_iter().chain(renamed(known, parsed.project.as_ref())).collect();
                 (parsed.project.map(|project| project.tasks), problems)
             }
             Err(error) => (None, vec![error.problem(".kaged/project.yaml")]),
@@ -50,11 +53,12 @@ impl Files {
     pub async fn read_new(&self, path: &Path) -> Result<Project, Refusal> {
         let bad = |message: String, reason| Refusal::new(Code::InvalidRequest, message).reason(reason);
         let shown = path.display();
-        let path = tokio::fs::canonicalize(path).await.map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
+        let path = path.canonicalize().map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
         if !path.is_dir() {
             return Err(bad(format!("{shown} is not a directory."), "not_a_directory"));
         }
-        let read = off_thread(path.clone()).await.unwrap_or_else(|| Err(Error::NotFound { path: path.clone() }));
+        let read =
+            off_thread(path.clone()).await.unwrap_or_else(|| Err(Error::NotFound { path: path.clone() }));
         let sources = read.map_err(|error| bad(format!("{error}."), "no_project_file"))?;
         let parsed = sources.parse();
         let Some(read) = parsed.project.filter(|_| parsed.problems.is_empty()) else {
@@ -75,8 +79,24 @@ impl Files {
     }
 }
 
+/// Looks at every project's files from time to time, so that a change is told without anybody asking.
+pub async fn poll(handle: Handle, every: Duration) {
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(200)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for project in handle.projects() {
+            if let Err(refusal) = handle.fresh(&project.id).await {
+                tracing::debug!(project = %project.id, %refusal, "the project went away while its files were read");
+            }
+        }
+    }
+}
+
 async fn off_thread(path: PathBuf) -> Option<Result<ProjectSources, Error>> {
-    let read = tokio::task::spawn_blocking(move || read_project(&path).map(|sources| sources.named_from(&path))).await;
+    let read =
+        tokio::task::spawn_blocking(move || read_project(&path).map(|sources| sources.named_from(&path)))
+            .await;
     read.inspect_err(|error| tracing::error!(%error, "reading a project file failed")).ok()
 }
 
@@ -87,7 +107,8 @@ fn slug_of(path: &Path) -> Option<ProjectId> {
 /// A registered project keeps its id; a file that says another one is told so.
 fn renamed(known: &Project, read: Option<&crate::project::Project>) -> Option<Problem> {
     let id = read?.id.as_ref().filter(|id| **id != known.id)?;
-    let message = format!("the project is registered as {}; to call it {id}, remove and add it again", known.id);
+    let message =
+        format!("the project is registered as {}; to call it {id}, remove and add it again", known.id);
     Some(crate::project::Source::new(".kaged/project.yaml", Vec::new()).problem(0..0, message))
 }
 

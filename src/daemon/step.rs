@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
-use super::effect::Effect;
-use super::input::{Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure};
+use super::effect::{Effect, RunEffect};
+use super::input::{
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+};
 use super::refusal::{Code, Refusal};
 use super::state::{Live, Phase, State};
 use super::view::{ConfirmRequired, Confirmed, Launched, ProjectSummary};
@@ -40,7 +42,7 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
 }
 
 fn answer(to: ReplyId, answer: Result<Reply, Refusal>) -> Vec<Effect> {
-    vec![Effect::Reply { to, answer }]
+    vec![Effect::Reply { to, answer: Box::new(answer) }]
 }
 
 fn no_such(what: &str, id: &impl std::fmt::Display) -> Refusal {
@@ -78,11 +80,9 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
         return Err(Refusal::new(Code::Conflict, message).reason("removing"));
     }
     let mine = |live: &&Live| live.run.instance.launched_by == operator;
-    let load = Load {
-        in_project: state.running_in(project),
-        of_operator: state.live.values().filter(mine).count(),
-    };
-    state.limits.admit(load).map_err(|over| {
+    let load =
+        Load { in_project: state.running_in(project), of_operator: state.live.values().filter(mine).count() };
+    state.limits.allow(load).map_err(|over| {
         Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
 }
@@ -102,7 +102,13 @@ fn question(
     Launched::Confirm(ConfirmRequired { confirm_id, task_name, command, message, expires_at })
 }
 
-fn confirm(state: &mut State, reply: ReplyId, actor: &Actor, given: Confirmation, now: TimeMs) -> Vec<Effect> {
+fn confirm(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    given: Confirmation,
+    now: TimeMs,
+) -> Vec<Effect> {
     let taken = state.confirmations.take(&given.confirm_id, &actor.credential, &given.project, now);
     let question = match taken {
         Ok(question) => question,
@@ -160,7 +166,7 @@ fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs
     let run = Run::new(instance.clone());
     let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new() };
     state.live.insert(plan.id, live);
-    vec![Effect::RecordLaunch { instance: Box::new(instance), plan: Box::new(plan) }]
+    vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
 }
 
 fn new_instance(plan: &Plan, backend: BackendKind, operator: &str, now: TimeMs) -> Instance {
@@ -191,8 +197,8 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
     let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
     let Phase::Recording { reply, confirmed } = live.phase else { return Vec::new() };
     let done = |instance: Instance| match confirmed {
-        true => Reply::Confirmed(Confirmed::Instance(instance)),
-        false => Reply::Launched(Launched::Instance(instance)),
+        true => Reply::Confirmed(Confirmed::Instance(Box::new(instance))),
+        false => Reply::Launched(Launched::Instance(Box::new(instance))),
     };
     let first = match result {
         Ok(None) => None,
@@ -208,7 +214,7 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
     let mut effects = answer(reply, Ok(done(live.run.instance.clone())));
     if let Some(plan) = &live.plan {
         let backend = live.run.instance.backend;
-        effects.push(Effect::Spawn { plan: Box::new(plan.clone()), backend });
+        effects.push(RunEffect::Spawn { plan: plan.clone(), backend }.on(plan.id));
     }
     effects
 }
@@ -241,10 +247,10 @@ fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
     (instance.tmux_session, instance.tmux_window) = placement.window.unzip();
     let id = instance.id;
     if live.run.stop.is_some() {
-        return vec![Effect::Abort(id)];
+        return vec![RunEffect::Abort.on(id)];
     }
     live.phase = Phase::Running;
-    vec![Effect::RecordChange { run: Box::new(live.run.clone()), events: Vec::new() }, Effect::OpenGate(id)]
+    vec![change(live, Vec::new()), RunEffect::OpenGate.on(id)]
 }
 
 fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
@@ -252,9 +258,9 @@ fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect>
     tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
     instance.backend = BackendKind::Pty;
     let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
-    let mut effects = vec![Effect::RecordChange { run: Box::new(live.run.clone()), events: vec![event] }];
+    let mut effects = vec![change(live, vec![event])];
     if let Some(plan) = &live.plan {
-        effects.push(Effect::Spawn { plan: Box::new(plan.clone()), backend: BackendKind::Pty });
+        effects.push(RunEffect::Spawn { plan: plan.clone(), backend: BackendKind::Pty }.on(plan.id));
     }
     effects
 }
@@ -285,7 +291,7 @@ fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
     let Ok(next) = lifecycle::transition(&live.run, Event::Started { pid }, now) else { return Vec::new() };
     live.run = next.run;
     let events = audit(&live.run, &next.audit, now);
-    let mut effects = vec![Effect::RecordChange { run: Box::new(live.run.clone()), events }];
+    let mut effects = vec![change(live, events)];
     if live.run.stop.is_some() {
         effects.push(Effect::StopTree(live.run.instance.id));
     }
@@ -313,6 +319,11 @@ fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
     finish(live, event, Some(record), now)
 }
 
+/// The run's row as it is now, to be written.
+fn change(live: &Live, events: Vec<NewEvent>) -> Effect {
+    RunEffect::RecordChange { run: live.run.clone(), events }.on(live.run.instance.id)
+}
+
 /// Moves a run to its end and has its record and transcript stored.
 fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs) -> Vec<Effect> {
     let next = match lifecycle::transition(&live.run, event, now) {
@@ -325,16 +336,15 @@ fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs
     live.run = next.run;
     live.phase = Phase::Finishing;
     let events = audit(&live.run, &next.audit, now);
-    vec![Effect::Finish { run: Box::new(live.run.clone()), record: record.map(Box::new), events }]
+    vec![RunEffect::Finish { run: live.run.clone(), record, events }.on(live.run.instance.id)]
 }
 
 fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> Vec<Effect> {
     let Some(live) = state.live.remove(&id) else { return Vec::new() };
     let instance = live.run.instance;
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
-    let mut effects: Vec<Effect> =
-        live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
-    effects.push(Effect::Release(id));
+    let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
+    effects.push(RunEffect::Release.on(id));
     if reply.is_ok() {
         effects.push(Effect::Cull {
             project: instance.project_id.clone(),
@@ -370,17 +380,15 @@ fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
     match live.phase {
         _ if asked_before => Vec::new(),
         Phase::Recording { .. } | Phase::Spawning | Phase::Finishing => Vec::new(),
-        Phase::Running => vec![
-            Effect::RecordChange { run: Box::new(live.run.clone()), events: Vec::new() },
-            Effect::StopTree(id),
-        ],
+        Phase::Running => vec![change(live, Vec::new()), Effect::StopTree(id)],
     }
 }
 
 fn delete(state: &State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
     match &target {
         DeleteTarget::One(id) if state.live.contains_key(id) => {
-            let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
+            let refusal =
+                Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
             answer(reply, Err(refusal.reason("still_running")))
         }
         DeleteTarget::Project(id) if !state.projects.contains_key(id) => {
@@ -437,7 +445,13 @@ pub fn summary(state: &State, project: &Project) -> ProjectSummary {
     }
 }
 
-fn remove_project(state: &mut State, reply: ReplyId, actor: &Actor, id: ProjectId, now: TimeMs) -> Vec<Effect> {
+fn remove_project(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    id: ProjectId,
+    now: TimeMs,
+) -> Vec<Effect> {
     if !state.projects.contains_key(&id) {
         return answer(reply, Err(no_such("project", &id)));
     }
@@ -453,7 +467,12 @@ fn remove_project(state: &mut State, reply: ReplyId, actor: &Actor, id: ProjectI
     its_own.flat_map(|live| ask_to_stop(live, actor, now)).collect()
 }
 
-fn project_removed(state: &mut State, reply: ReplyId, id: &ProjectId, result: Result<(), Refusal>) -> Vec<Effect> {
+fn project_removed(
+    state: &mut State,
+    reply: ReplyId,
+    id: &ProjectId,
+    result: Result<(), Refusal>,
+) -> Vec<Effect> {
     state.removing.remove(id);
     if result.is_ok() {
         state.projects.remove(id);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::broker::{Channel, History};
-use crate::model::{BackendKind, Instance, InstanceId, ProjectId, RunState, Size, TimeMs};
+use crate::model::{BackendKind, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::{Problem, TaskDef};
 pub use crate::store::{EventFilter as AuditFilter, Page, RunFilter as InstanceFilter, StoredEvent};
 
@@ -37,7 +37,7 @@ pub struct LaunchRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launched {
     /// It is recorded and being started.
-    Instance(Instance),
+    Instance(Box<Instance>),
     /// The task wants a person's yes first.
     Confirm(ConfirmRequired),
 }
@@ -61,7 +61,7 @@ pub struct ConfirmRequired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
     /// It is recorded and being started.
-    Instance(Instance),
+    Instance(Box<Instance>),
     /// The person said no.
     Cancelled,
 }

@@ -3,7 +3,10 @@
 mod mark;
 mod plain;
 mod scanner;
+mod screen;
+mod watch;
 
 pub use mark::{Mark, Piece, Splitter};
 pub use plain::Plain;
 pub use scanner::{Scanner, last_safe_cut};
+pub use screen::Screen;

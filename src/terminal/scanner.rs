@@ -69,6 +69,21 @@ impl Scanner {
         None
     }
 
+    /// After how many of `bytes` the stream is in the ground state for the last time; `None` when it never is after the first.
+    pub(super) fn last_ground_in(mut self, bytes: &[u8]) -> Option<usize> {
+        let mut cut = None;
+        let mut at = 0;
+        while at < bytes.len() {
+            let run = self.uneventful(&bytes[at..]).max(1);
+            self.feed(&bytes[at..at + run]);
+            at += run;
+            if self.is_ground() {
+                cut = Some(at);
+            }
+        }
+        cut
+    }
+
     /// How many of the first bytes cannot change the state.
     fn uneventful(self, bytes: &[u8]) -> usize {
         let len = bytes.len();
@@ -169,18 +184,7 @@ fn text_escape(byte: u8) -> State {
 /// The last place in `bytes` where the stream may be cut, when `bytes` begins in the ground state. Zero when nowhere later.
 #[must_use]
 pub fn last_safe_cut(bytes: &[u8]) -> usize {
-    let mut scanner = Scanner::new();
-    let mut cut = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let plain = scanner.uneventful(&bytes[at..]).max(1);
-        scanner.feed(&bytes[at..at + plain]);
-        at += plain;
-        if scanner.is_ground() {
-            cut = at;
-        }
-    }
-    cut
+    Scanner::new().last_ground_in(bytes).unwrap_or(0)
 }
 
 #[cfg(test)]

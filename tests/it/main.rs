@@ -5,12 +5,12 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
-mod store_story;
 mod abnf;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
-mod replay;
 mod project;
+mod replay;
+mod store_story;
 mod tidy;

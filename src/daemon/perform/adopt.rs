@@ -35,6 +35,23 @@ pub struct Found {
     facts: Facts,
 }
 
+impl Found {
+    /// The runs whose end was found or is certain.
+    #[must_use]
+    pub fn ending(&self) -> Vec<InstanceId> {
+        let ends = |decision: Decision| match decision {
+            Decision::Finish(id, _) | Decision::Lost { id, .. } | Decision::NeverStarted(id) => Some(id),
+            Decision::Adopt(_)
+            | Decision::Wait(_)
+            | Decision::EndShim(_)
+            | Decision::Discard(_)
+            | Decision::OrphanDir(_)
+            | Decision::OrphanSession(_) => None,
+        };
+        lifecycle::decide(&self.facts).into_iter().filter_map(ends).collect()
+    }
+}
+
 impl Performer {
     /// Looks at the store, the instance directories, the shims and tmux. Changes nothing.
     ///
@@ -66,10 +83,17 @@ impl Performer {
             tracing::warn!(%id, "{what} cannot be read: {error}");
         };
         let spec = Spec::read(&path).inspect_err(|error| readable("the spec", error)).ok();
-        let record = ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error)).ok().flatten();
+        let record =
+            ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error)).ok().flatten();
         let same_boot = spec.as_ref().is_some_and(|spec| spec.boot_id == self.places.boot_id);
         let mut found = FoundRun {
-            dir: FoundDir { id, end: record.as_ref().and_then(end_of), shim: Shim::Gone, same_boot, ran: ran(&path) },
+            dir: FoundDir {
+                id,
+                end: record.as_ref().and_then(end_of),
+                shim: Shim::Gone,
+                same_boot,
+                ran: ran(&path),
+            },
             spec,
             record,
             connection: None,
@@ -163,7 +187,8 @@ impl Performer {
         let id = instance.id;
         let shim = |report| vec![Input::Shim { id, report }];
         let (exit, connected) = run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
-        let end = connected.as_ref().map_or(crate::model::Offset(instance.output_bytes), |it| it.0.hello().end);
+        let end =
+            connected.as_ref().map_or(crate::model::Offset(instance.output_bytes), |it| it.0.hello().end);
         let size = connected.as_ref().map_or(record.definition.size, |it| it.0.hello().size);
         self.shared.terminals.open(id, instance.project_id.clone(), end, size);
         let phase = connected.as_ref().map(|it| (it.0.hello().phase, it.0.hello().pid));
@@ -278,8 +303,12 @@ impl Performer {
     }
 
     async fn orphan(&self, name: String) -> Result<(), Error> {
-        tracing::warn!(session = name, "task_runner.orphaned_session: no project of this name is registered; it is left alone");
-        let event = NewEvent::new(EventKind::OrphanedSession, TimeMs::now()).detail("tmux_session_name", name);
+        tracing::warn!(
+            session = name,
+            "task_runner.orphaned_session: no project of this name is registered; it is left alone"
+        );
+        let event =
+            NewEvent::new(EventKind::OrphanedSession, TimeMs::now()).detail("tmux_session_name", name);
         self.shared.store.record(Change { events: vec![event], ..Change::default() }).await.map(drop)
     }
 }

@@ -150,7 +150,9 @@ impl Performer {
                         self.report_end(id, record).await;
                     }
                 }
-                Event::SpawnFailed { text } => tracing::info!(%id, "the command could not be started: {text}"),
+                Event::SpawnFailed { text } => {
+                    tracing::info!(%id, "the command could not be started: {text}")
+                }
                 Event::Hello(_) | Event::Gap { .. } | Event::InputTaken(_) | Event::End { .. } => {}
             }
         }

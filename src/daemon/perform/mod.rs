@@ -13,14 +13,14 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 
-use super::effect::Effect;
+use super::effect::{Effect, RunEffect};
 use super::handle::Shared;
 use super::input::{Input, Reply};
 use super::refusal::Refusal;
 use crate::model::{InstanceId, ProjectId, TimeMs};
 use crate::store::{Change, Error, NewEvent, Registered};
 
-pub use adopt::{Adopted, found};
+pub use run::{earlier_run, ended};
 
 /// Effects waiting for one run's actor. A run meets fewer than a dozen in its whole life.
 const RUN_QUEUE: usize = 64;
@@ -57,7 +57,7 @@ impl Places {
 pub struct Performer {
     shared: Arc<Shared>,
     places: Arc<Places>,
-    runs: Arc<DashMap<InstanceId, mpsc::Sender<Effect>>>,
+    runs: Arc<DashMap<InstanceId, mpsc::Sender<RunEffect>>>,
 }
 
 impl Performer {
@@ -68,28 +68,12 @@ impl Performer {
     /// Starts an effect and returns at once.
     pub fn start(&self, effect: Effect) {
         match effect {
-            Effect::Reply { to, answer } => self.shared.replies.answer(to, answer),
-            Effect::RecordLaunch { instance, plan } => {
-                let id = instance.id;
-                self.tell(id, Effect::RecordLaunch { instance, plan });
-            }
-            Effect::RecordChange { run, events } => {
-                let id = run.instance.id;
-                self.tell(id, Effect::RecordChange { run, events });
-            }
-            Effect::Spawn { plan, backend } => {
-                let id = plan.id;
-                self.tell(id, Effect::Spawn { plan, backend });
-            }
-            Effect::Finish { run, record, events } => {
-                let id = run.instance.id;
-                self.tell(id, Effect::Finish { run, record, events });
-            }
-            Effect::OpenGate(id) => self.tell(id, Effect::OpenGate(id)),
-            Effect::Abort(id) => self.tell(id, Effect::Abort(id)),
-            Effect::Release(id) => self.tell(id, Effect::Release(id)),
+            Effect::Reply { to, answer } => self.shared.replies.answer(to, *answer),
+            Effect::Run { id, effect } => self.tell(id, *effect),
             Effect::StopTree(id) => self.apart(move |it| async move { it.stop_tree(id).await }),
-            Effect::RecordEvents(events) => self.apart(move |it| async move { it.record_events(events).await }),
+            Effect::RecordEvents(events) => {
+                self.apart(move |it| async move { it.record_events(events).await })
+            }
             Effect::Cull { project, task, history } => {
                 self.apart(move |it| async move { it.cull(project, task, history).await });
             }
@@ -109,7 +93,7 @@ impl Performer {
     }
 
     /// Gives an effect to the run's actor, which is made by its first.
-    fn tell(&self, id: InstanceId, effect: Effect) {
+    fn tell(&self, id: InstanceId, effect: RunEffect) {
         let entry = self.runs.entry(id).or_insert_with(|| {
             let (sender, mailbox) = mpsc::channel(RUN_QUEUE);
             self.apart(move |it| async move { it.act(id, mailbox).await });
@@ -120,7 +104,10 @@ impl Performer {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "effects end by themselves, with a deadline or with their run")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "effects end by themselves, with a deadline or with their run"
+    )]
     fn apart<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(Self) -> F) {
         tokio::spawn(work(self.clone()));
     }
@@ -136,7 +123,9 @@ impl Performer {
         loop {
             match self.shared.store.record(change.clone()).await {
                 Ok(_) => return Ok(()),
-                Err(error @ (Error::Busy | Error::Full | Error::Undone | Error::ReadOnly(_) | Error::Io(_))) => {
+                Err(
+                    error @ (Error::Busy | Error::Full | Error::Undone | Error::ReadOnly(_) | Error::Io(_)),
+                ) => {
                     tracing::error!(%error, "a change waits for the database");
                 }
                 Err(error) => return Err(error),
@@ -153,19 +142,21 @@ impl Performer {
 
     async fn record_project(&self, id: &ProjectId, path: PathBuf) -> Result<(), Refusal> {
         let now = TimeMs::now();
-        let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now).project(id).detail("change", "added");
+        let event =
+            NewEvent::new(crate::model::EventKind::ProjectChanged, now).project(id).detail("change", "added");
         let registered = Registered { id: id.clone(), path, registered_at: now };
         Ok(self.shared.store.add_project(registered, vec![event]).await?)
     }
 
     async fn remove_project(&self, id: &ProjectId) -> Result<(), Refusal> {
-        let ended = self.shared.store.all_ended(id.clone()).await?;
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
-        drop(ended);
+        self.shared.files.forget(id);
         let now = TimeMs::now();
-        let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now).project(id).detail("change", "removed");
+        let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now)
+            .project(id)
+            .detail("change", "removed");
         self.shared.store.remove_project(id.clone(), vec![event]).await?;
         Ok(())
     }

@@ -6,34 +6,33 @@ use tokio::sync::mpsc;
 
 use super::Performer;
 use crate::broker::Ended;
-use crate::daemon::effect::Effect;
+use crate::daemon::effect::RunEffect;
 use crate::daemon::ended::StoredHistory;
 use crate::daemon::input::{Input, Plan};
 use crate::daemon::refusal::{Code, Refusal};
 use crate::journal::ExitRecord;
 use crate::lifecycle::Run;
 use crate::model::{Exit, Instance, InstanceId, Offset};
-use crate::store::{Change, Earlier, Error, IdempotencyKey, NewEvent, Record};
+use crate::store::{Change, Earlier, IdempotencyKey, NewEvent, Record};
 
 impl Performer {
-    pub(super) async fn act(self, id: InstanceId, mut mailbox: mpsc::Receiver<Effect>) {
+    pub(super) async fn act(self, id: InstanceId, mut mailbox: mpsc::Receiver<RunEffect>) {
         while let Some(effect) = mailbox.recv().await {
             match effect {
-                Effect::RecordLaunch { instance, plan } => self.record_launch(*instance, *plan).await,
-                Effect::RecordChange { run, events } => self.record_change(*run, events).await,
-                Effect::Spawn { plan, backend } => self.spawn(*plan, backend).await,
-                Effect::OpenGate(id) => self.open_gate(id).await,
-                Effect::Abort(id) => self.abort(id).await,
-                Effect::Finish { run, record, events } => {
-                    let result = self.finish(*run, record.map(|record| *record), events).await;
+                RunEffect::RecordLaunch { instance, plan } => self.record_launch(instance, plan).await,
+                RunEffect::RecordChange { run, events } => self.record_change(run, events).await,
+                RunEffect::Spawn { plan, backend } => self.spawn(plan, backend).await,
+                RunEffect::OpenGate => self.open_gate(id).await,
+                RunEffect::Abort => self.abort(id).await,
+                RunEffect::Finish { run, record, events } => {
+                    let result = self.finish(run, record, events).await;
                     self.wake(Input::Finished { id, result }).await;
                 }
-                Effect::Release(id) => {
+                RunEffect::Release => {
                     self.shared.terminals.close(id);
                     self.runs.remove(&id);
                     return;
                 }
-                other => tracing::error!(?other, "not an effect of a run"),
             }
         }
     }
@@ -117,26 +116,6 @@ pub fn earlier_run(earlier: Earlier) -> Result<Instance, Refusal> {
         Earlier::Deleted(id) => {
             let message = format!("This Idempotency-Key launched instance {id}, which was deleted since.");
             Err(Refusal::new(Code::Gone, message).reason("deleted"))
-        }
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        let message = error.to_string();
-        match error {
-            Error::Busy | Error::Full | Error::Undone | Error::Closed | Error::ReadOnly(_) => {
-                Self::new(Code::Unavailable, message).reason("store")
-            }
-            Error::NoInstance => Self::new(Code::NotFound, message),
-            Error::Conflict(_) => Self::new(Code::Conflict, message).reason("store"),
-            Error::Cursor => Self::new(Code::InvalidRequest, message).reason("cursor"),
-            Error::Open { .. }
-            | Error::Newer { .. }
-            | Error::Foreign(_)
-            | Error::Corrupt(_)
-            | Error::Io(_)
-            | Error::Sql(_) => Self::new(Code::Internal, message).reason("store"),
         }
     }
 }
