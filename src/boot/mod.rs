@@ -3,6 +3,7 @@
 //! The order matters: the lock comes before anything that is shared, what was found is taken up before anybody is served, and
 //! the readiness is told last.
 
+mod door;
 mod error;
 mod lock;
 mod log;

@@ -20,8 +20,8 @@ pub struct Facts {
     pub backend: BackendKind,
     /// tmux's version as it tells it, when there is a tmux.
     pub tmux_version: Option<String>,
-    /// Where the configuration is read from.
-    pub config_file: PathBuf,
+    /// The configuration file that was named, and the one read where none was.
+    config_files: (Option<PathBuf>, PathBuf),
     /// The operator this daemon works for.
     pub operator: String,
     config: Mutex<Config>,
@@ -34,7 +34,7 @@ impl Facts {
     #[must_use]
     pub fn new(
         config: Config,
-        config_file: PathBuf,
+        config_files: (Option<PathBuf>, PathBuf),
         operator: String,
         backend: (BackendKind, Option<String>),
         started_at: TimeMs,
@@ -43,7 +43,7 @@ impl Facts {
             started_at,
             backend: backend.0,
             tmux_version: backend.1,
-            config_file,
+            config_files,
             operator,
             config: Mutex::new(config),
             config_problems: Mutex::default(),
@@ -81,8 +81,8 @@ impl Facts {
     /// # Errors
     /// `invalid_request` with every problem.
     pub async fn reload(&self) -> Result<(ReloadReport, TaskLimits), Refusal> {
-        let file = self.config_file.clone();
-        let read = tokio::task::spawn_blocking(move || crate::config::load(Some(&file), &file)).await;
+        let (named, default) = self.config_files.clone();
+        let read = tokio::task::spawn_blocking(move || crate::config::load(named.as_deref(), &default)).await;
         let read = read.map_err(|_| Refusal::new(Code::Internal, "Reading the configuration failed."))?;
         match read {
             Ok(new) => {
