@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
+use kas::auth::Keys;
 use kas::lifecycle::{Event, Run, transition};
 use kas::model::{
-    BackendKind, Definition, EventKind, Exit, Instance, InstanceId, Offset, ProjectId, RunState, Size, TimeMs,
+    BackendKind, Definition, EventKind, Exit, Instance, InstanceId, Offset, ProjectId, RunState, Scope, Size,
+    TimeMs,
 };
 use kas::store::{
     Change, Earlier, Error, EventFilter, IdempotencyKey, NewEvent, Record, Registered, RunFilter, Store,
@@ -350,6 +352,36 @@ async fn a_project_id_or_directory_is_taken_once() {
     assert!(matches!(add("demo-2", "/srv/demo").await, Err(Error::Conflict(_))));
     add("demo-2", "/other").await.unwrap();
     assert_eq!(store.projects().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn credentials_come_back_as_hashes() {
+    let (dir, store) = temp_store().await;
+    let mut keys = Keys::new("op".to_owned(), "kas_boot", Vec::new(), Vec::new());
+    let (token, secret) = keys.create_token("ci".to_owned(), Scope::Run, None, TimeMs(5)).unwrap();
+    store.put_token(token.clone()).await.unwrap();
+    let (ticket, _) = keys.page_ticket(Scope::Full, TimeMs(5)).unwrap();
+    let session = keys.open_session(&ticket, TimeMs(5)).unwrap().unwrap();
+    store.put_sessions(keys.sessions().to_vec()).await.unwrap();
+    drop(store);
+
+    let path = dir.path().join("runner.db");
+    let store = Store::open(&path).unwrap();
+    let restarted = async || {
+        let (tokens, sessions) = (store.tokens().await.unwrap(), store.sessions(TimeMs(6)).await.unwrap());
+        Keys::new("op".to_owned(), "kas_boot", tokens, sessions)
+    };
+    let mut keys = restarted().await;
+    assert_eq!(keys.bearer(&secret, TimeMs(6)).map(|actor| actor.scope), Some(Scope::Run));
+    assert!(keys.session(&session.cookie, &session.key, TimeMs(6)).is_some());
+    assert!(store.sessions(session.record.expires_at).await.unwrap().is_empty());
+    let revoked = keys.revoke_token(&token.id, TimeMs(7)).unwrap();
+    store.put_token(revoked).await.unwrap();
+    assert_eq!(restarted().await.bearer(&secret, TimeMs(8)), None);
+    let everything = bytes_of(dir.path()).into_values().flatten().collect::<Vec<_>>();
+    for secret in [&secret, &session.cookie, &session.key] {
+        assert!(memchr::memmem::find(&everything, secret.as_bytes()).is_none());
+    }
 }
 
 #[tokio::test]
