@@ -1,7 +1,6 @@
 //! Questions that a person must answer before a task with `confirm: true` runs.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest, Sha256};
 
@@ -26,7 +25,7 @@ impl Fingerprint {
             hash.update(bytes);
         };
         put(definition.command.as_bytes());
-        put(definition.cwd.as_os_str().as_bytes());
+        put(definition.cwd.as_os_str().as_encoded_bytes());
         for (name, value) in &definition.env {
             put(name.as_bytes());
             put(value.as_bytes());
