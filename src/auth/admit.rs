@@ -398,6 +398,54 @@ mod tests {
         check(&RequestFacts { sec_fetch_mode: Some(b"no-cors"), ..link }, Some(Refusal::Origin));
     }
 
+    /// Every combination of these, so that no rule is undone by another.
+    #[test]
+    fn nobody_is_somebody_without_host_origin_credential_and_form() {
+        let hosts: [&[u8]; 3] = [b"127.0.0.1:7440", b"evil.test:7440", b"127.0.0.1:7441"];
+        let origins: [&[u8]; 5] = [b"", OWN, b"http://evil.test:7440", b"null", b"http://127.0.0.1:7441"];
+        let sites = [None, Some(&b"same-origin"[..]), Some(b"none"), Some(b"same-site"), Some(b"cross-site")];
+        let tokens: [&[u8]; 3] = [b"", b"Bearer kas_boot", b"Bearer kas_guess"];
+        let mut it = fixture();
+        let (cookie, key) = (it.cookie.clone(), it.session.key.clone());
+        let mut admitted = 0;
+        for n in 0..3 * 5 * 5 * 3 * 2 * 2 * 2 * 2 * 2 {
+            let mut rest = n;
+            let mut pick = |of: usize| {
+                let digit = rest % of;
+                rest /= of;
+                digit
+            };
+            let (host, origin, site, token) =
+                (hosts[pick(3)], origins[pick(5)], sites[pick(5)], tokens[pick(3)]);
+            let flags = [pick(2), pick(2), pick(2), pick(2), pick(2)].map(|bit| bit == 1);
+            let [has_cookie, has_key, change, json, is_upgrade] = flags;
+            let one = |value: &'static [u8]| if value.is_empty() { Vec::new() } else { vec![value] };
+            let facts = RequestFacts {
+                method: if change { "POST" } else { "GET" },
+                is_upgrade,
+                host: vec![host],
+                origin: one(origin),
+                sec_fetch_site: site,
+                authorization: one(token),
+                cookie: if has_cookie { vec![cookie.as_bytes()] } else { Vec::new() },
+                key: has_key.then_some(key.as_bytes()),
+                content_type: json.then_some(b"application/json"),
+                ..RequestFacts::default()
+            };
+            let verdict = it.admit(&facts);
+            assert_eq!(verdict == Err(Refusal::Host), host != hosts[0], "{facts:?}");
+            if verdict.is_ok() {
+                admitted += 1;
+                assert!(origin.is_empty() || origin == OWN, "{facts:?}");
+                assert!(!matches!(site, Some(b"same-site" | b"cross-site")), "{facts:?}");
+                let page = token.is_empty() && has_cookie && has_key && !is_upgrade;
+                assert!(token == tokens[1] || page && (origin == OWN || !change), "{facts:?}");
+                assert!(json || !change, "{facts:?}");
+            }
+        }
+        assert!(admitted > 100, "the rules let the right ones in");
+    }
+
     #[test]
     fn the_control_socket_is_its_own_credential() {
         let mut keys = fixture().keys;

@@ -136,6 +136,19 @@ async fn a_run_comes_back_as_it_was_after_a_new_open() {
 }
 
 #[tokio::test]
+async fn what_a_start_that_was_cut_off_left_behind_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runner.db");
+    for left in ["runner.db.new", "runner.db.new-wal", "runner.db.new-shm", "runner.db.new-journal"] {
+        fs::write(dir.path().join(left), "half a file").unwrap();
+    }
+    let store = new_store(&path).await;
+    assert_eq!(store.check().await, Ok(()));
+    drop(store);
+    assert_eq!(bytes_of(dir.path()).into_keys().collect::<Vec<_>>(), [path]);
+}
+
+#[tokio::test]
 async fn files_are_private() {
     let (dir, store) = temp_store().await;
     store.insert(record(1, None), None).await.unwrap();
