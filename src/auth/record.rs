@@ -22,6 +22,14 @@ pub struct TokenRecord {
     pub revoked_at: Option<TimeMs>,
 }
 
+impl TokenRecord {
+    /// Whether it opens something at `now`.
+    #[must_use]
+    pub fn works(&self, now: TimeMs) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
 /// A browser session: a cookie and a key, both needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {

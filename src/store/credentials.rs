@@ -7,6 +7,9 @@ use super::row::{all, parsed, time, time_opt};
 use crate::auth::{Hash, SessionRecord, TokenRecord};
 use crate::model::TimeMs;
 
+/// Tokens kept: the oldest revoked ones beyond that are forgotten.
+const TOKENS: i64 = 256;
+
 /// Writes a token, new or changed.
 pub(super) fn put_token(conn: &Connection, token: &TokenRecord) -> Result<(), Error> {
     conn.execute(
@@ -21,6 +24,11 @@ pub(super) fn put_token(conn: &Connection, token: &TokenRecord) -> Result<(), Er
             token.expires_at.map(|at| at.0),
             token.revoked_at.map(|at| at.0),
         ],
+    )?;
+    conn.execute(
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE revoked_at IS NOT NULL
+           ORDER BY created_at, id LIMIT max(0, (SELECT count(*) FROM tokens) - ?1))",
+        [TOKENS],
     )?;
     Ok(())
 }
