@@ -1,10 +1,6 @@
 //! Questions that a person must answer before a task with `confirm: true` runs.
 
 use std::collections::BTreeMap;
-<<<<<<< HEAD
-use std::os::unix::ffi::OsStrExt;
-=======
->>>>>>> store
 
 use sha2::{Digest, Sha256};
 
@@ -29,11 +25,7 @@ impl Fingerprint {
             hash.update(bytes);
         };
         put(definition.command.as_bytes());
-<<<<<<< HEAD
-        put(definition.cwd.as_os_str().as_bytes());
-=======
         put(definition.cwd.as_os_str().as_encoded_bytes());
->>>>>>> store
         for (name, value) in &definition.env {
             put(name.as_bytes());
             put(value.as_bytes());
@@ -132,15 +124,9 @@ impl Question {
         if same { Ok(()) } else { Err(Rejected::Changed) }
     }
 
-<<<<<<< HEAD
-    /// A clock that went back by more than a question's life ends it too, else it would stay open for long.
-    fn is_open(&self, now: TimeMs) -> bool {
-        (self.expires_at.0 - LIFE_MS..self.expires_at.0).contains(&now.0)
-=======
     /// A clock that went back far ends a question too, else it would stay open for as long; a small correction does not.
     fn is_open(&self, now: TimeMs) -> bool {
         (self.expires_at.0 - 2 * LIFE_MS..self.expires_at.0).contains(&now.0)
->>>>>>> store
     }
 }
 
@@ -186,12 +172,8 @@ mod tests {
         assert_eq!(used.take("x", "token:1", &project("demo"), TimeMs(1001)), Err(Rejected::Gone));
         check("x", "token:1", "demo", 61_000, false);
         check("y", "token:1", "demo", 1001, false);
-<<<<<<< HEAD
-        check("x", "token:1", "demo", 999, false);
-=======
         check("x", "token:1", "demo", 999, true);
         check("x", "token:1", "demo", -59_001, false);
->>>>>>> store
         let mut kept = check("x", "token:2", "demo", 1001, false);
         assert!(kept.take("x", "token:1", &project("demo"), TimeMs(1001)).is_ok());
         let mut kept = check("x", "token:1", "other", 1001, false);
