@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::handle::Watch;
 use super::perform::ended;
 use super::refusal::{Code, Refusal};
+use super::watching::Watch;
 use crate::broker::{Channel, Checkpoint, History};
 use crate::journal::{Found, Reader};
 use crate::model::{Actor, EventKind, InstanceId, Offset, Size, TimeMs};

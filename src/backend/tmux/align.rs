@@ -145,7 +145,7 @@ mod tests {
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..8),
             cuts in prop::collection::vec(0usize..600, 0..12),
         ) {
-            let (mut stream, mut truth) = (Vec::new(), Vec::new());
+            let (mut stream, mut truth) = (Vec::new(), Vec::<u8>::new());
             for chunk in &chunks {
                 stream.extend(mark("n0nce", truth.len() as u64, false));
                 stream.extend(chunk);
