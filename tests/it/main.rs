@@ -6,4 +6,6 @@
 )]
 
 mod store_story;
+mod journal;
+mod shim;
 mod tidy;
