@@ -98,4 +98,7 @@ export function duration(ms: number): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+/** How long something runs already: whole seconds, for it changes each. */
+export const elapsed = (ms: number): string => (ms < 60_000 ? `${Math.floor(ms / 1000)} s` : duration(ms));
+
 export const placeOf = (problem: Problem): string => `${problem.file}:${problem.line}:${problem.column}`;

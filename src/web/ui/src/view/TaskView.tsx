@@ -7,7 +7,7 @@ import { createEffect, createResource, createSignal, onCleanup, Show, untrack, t
 import * as calls from '../api/calls';
 import { ApiError } from '../api/http';
 import type { Instance } from '../api/types';
-import { duration, exitBadge, isActive, labelOf, tabOrder, toneOf } from '../model';
+import { duration, elapsed, exitBadge, isActive, labelOf, tabOrder, toneOf } from '../model';
 import { projectPath } from '../route';
 import { now } from '../state/clock';
 import type { ProjectStore } from '../state/project';
@@ -95,7 +95,7 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
         {(badge) => <span class="badge exit" data-tone={badge().tone}>{badge().text}</span>}
       </Show>
       <span class="quiet facts">
-        {duration(active() ? Math.floor(ran() / 1000) * 1000 : ran())}
+        {active() ? elapsed(ran()) : duration(ran())}
         {active() && waits() ? ' · waiting for exit' : ''} · {props.run.backend === 'tmux' ? `tmux ${props.run.tmux_session}` : 'pty'}
       </span>
       <div class="actions">
