@@ -8,4 +8,5 @@
 mod store_story;
 mod journal;
 mod shim;
+mod project;
 mod tidy;
