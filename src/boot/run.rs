@@ -78,7 +78,7 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     tell_ready(&options, &paths, &door)?;
     tokio::pin!(serving);
     tokio::select! {
-        served = &mut serving => served.context("the API stopped")?,
+        () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
         () = signals.until_shutdown(&handle) => {}
     }
     tracing::info!("shutting down; tasks live on");
@@ -165,7 +165,7 @@ async fn register(handle: &Handle, config: &Config) {
 
 async fn listen(config: &Config, paths: &Paths, handle: &Handle, door: &Door) -> Result<Listeners, Error> {
     config::ensure_private_dir(&paths.runtime_dir)?;
-    let control = bind_control(&paths.socket).await.map_err(anyhow::Error::from)?;
+    let control = bind_control(&paths.socket).map_err(anyhow::Error::from)?;
     let mut http = None;
     if let Some(addr) = config.http_addr {
         let listener = tokio::net::TcpListener::bind(addr).await;
@@ -175,7 +175,7 @@ async fn listen(config: &Config, paths: &Paths, handle: &Handle, door: &Door) ->
         handle.serving_http_on(bound.to_string());
         http = Some(listener);
     }
-    Ok(Listeners { control, http })
+    Ok(Listeners { control: Some(control), http })
 }
 
 /// Tells whoever waits for it, and a person where asked to.
