@@ -1,1 +1,5 @@
-//! The command line: arguments, one file per command, output, exit codes.
+//! The command line: arguments, one file per command, what is printed and the exit code.
+
+pub mod check;
+pub mod output;
+pub mod schema;

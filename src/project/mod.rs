@@ -1,40 +1,24 @@
-//! `.kaged/project.yaml` to a checked list of tasks, or every problem with its line and column.
+//! `.kaged/project.yaml` (with `project.local.yaml` merged over it) to a checked list of tasks, or every problem with its line and column.
+//!
+//! The way of a file: [`tree`] reads it for positions, duplicates and limits; [`value`] reads it again for values, applies `<<` and the
+//! local file; [`schema`] validates; [`explain`] turns what the schema says into words; [`resolve`] makes typed tasks.
 
-/// placeholder until the part lands
-#[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
-    /// f
-    pub file: String,
-    /// l
-    pub line: usize,
-    /// c
-    pub column: usize,
-    /// m
-    pub message: String,
-    /// h
-    pub hint: Option<String>,
-}
-/// placeholder until the part lands
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskDef {
-    /// n
-    pub name: crate::model::TaskName,
-    /// c
-    pub command: String,
-    /// d
-    pub description: Option<String>,
-    /// g
-    pub group: Option<String>,
-    /// c
-    pub cwd: Option<String>,
-    /// l
-    pub long_running: bool,
-    /// c
-    pub confirm: bool,
-    /// e
-    pub env: std::collections::BTreeMap<String, String>,
-    /// h
-    pub history: bool,
-    /// h
-    pub history_count: u8,
-}
+mod explain;
+mod parse;
+mod problem;
+mod raw;
+mod render;
+mod resolve;
+mod schema;
+mod source;
+mod suggest;
+mod tree;
+mod value;
+
+pub use parse::{MAX_PROBLEMS, Parsed, parse};
+pub use problem::Problem;
+pub use render::render;
+pub use resolve::{Project, TaskDef};
+pub use schema::SCHEMA;
+pub use source::{MAX_SOURCE_BYTES, Source};
+pub use suggest::closest;
