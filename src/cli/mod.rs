@@ -3,3 +3,6 @@
 pub mod check;
 pub mod output;
 pub mod schema;
+//! The command line: arguments, one file per command, output, exit codes.
+
+pub mod debug;

@@ -6,4 +6,11 @@
 )]
 
 mod project;
+mod abnf;
+mod control;
+mod fuzz;
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;
+mod grammar;
+mod replay;
 mod tidy;
