@@ -1,3 +1,7 @@
 //! The `kas` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kas::cli::run(std::env::args_os())
+}

@@ -158,7 +158,13 @@ mod tests {
             Frame::Gap { from: 1, to: 5 },
         );
         check(r#"{"type":"tomorrow"}"#, Frame::Unknown);
-        for bad in ["", "{}", "[]", r#"{"type":"pty.exit","state":"lost"}"#, r#"{"type":"pty.gap","from":-1,"to":2}"#] {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"type":"pty.exit","state":"lost"}"#,
+            r#"{"type":"pty.gap","from":-1,"to":2}"#,
+        ] {
             assert!(matches!(Frame::of_text(bad), Err(Error::Nonsense(_))), "{bad}");
         }
     }

@@ -131,11 +131,10 @@ impl Client {
     }
 
     pub(super) async fn connect(&self) -> Result<UnixStream, Error> {
-        UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                Error::NotRunning { socket: self.socket.clone() }
-            }
-            _ => Error::Connect { socket: self.socket.clone(), error },
+        UnixStream::connect(&self.socket).await.map_err(|error| {
+            let socket = self.socket.clone();
+            let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+            if absent { Error::NotRunning { socket } } else { Error::Connect { socket, error } }
         })
     }
 }

@@ -36,7 +36,8 @@ impl Socket {
     async fn handshake(client: &Client, project: &str) -> Result<Self, Error> {
         let stream = client.connect().await?;
         let address = format!("ws://localhost/api/v1/projects/{project}/tasks/socket");
-        let mut request = address.into_client_request().map_err(|error| Error::Nonsense(error.to_string()))?;
+        let mut request =
+            address.into_client_request().map_err(|error| Error::Nonsense(error.to_string()))?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("kas.v1"));
         let (socket, _) = client_async(request, stream).await.map_err(explained)?;
         Ok(Self(socket))

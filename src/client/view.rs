@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn reads_a_run_and_names_what_is_missing() {
         let run = Run::of(instance()).unwrap();
-        assert_eq!((run.name().as_str(), run.exit_code, run.duration_ms), ("01ARZ3NDEKTSV4RRFFQ69G5FAV", Some(0), Some(7)));
+        assert_eq!(
+            (run.name().as_str(), run.exit_code, run.duration_ms),
+            ("01ARZ3NDEKTSV4RRFFQ69G5FAV", Some(0), Some(7))
+        );
         for key in ["id", "project_id", "command", "state", "backend", "launched_at"] {
             let mut json = instance();
             json[key] = Value::Null;

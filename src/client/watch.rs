@@ -55,6 +55,8 @@ pub enum Seen {
     Size(u16, u16),
     /// The daemon is away and being looked for.
     Lost,
+    /// What was typed or wished was refused; watching goes on.
+    Complaint(String),
     /// The run is over; nothing follows.
     End(End),
 }
@@ -67,6 +69,7 @@ pub struct Watch {
     channel: String,
     mode: Mode,
     socket: Option<Socket>,
+    /// Zero until the stream runs.
     handle: u32,
     /// The offset of the next byte; `None` to let the daemon choose where to begin.
     next: Option<u64>,
@@ -115,6 +118,7 @@ impl Watch {
         }
         socket.send(&hello).await?;
         self.socket = Some(socket);
+        self.handle = 0;
         Ok(())
     }
 
@@ -179,6 +183,8 @@ impl Watch {
             Frame::Gap { from, to } => Seen::Gap { from, to },
             Frame::Size { cols, rows } => Seen::Size(cols, rows),
             Frame::Exit(end) => Seen::End(end),
+            // Once the stream runs, only what this side sent can be refused.
+            Frame::Error { message, .. } if self.handle != 0 => Seen::Complaint(message),
             Frame::Error { code, message } => {
                 return Err(Error::Refused(Refused { code, message, details: serde_json::Map::new() }));
             }

@@ -5,12 +5,12 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
-mod project;
 mod abnf;
 mod control;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod project;
 mod replay;
 mod tidy;
