@@ -1,1 +1,3 @@
 //! Where a shim lives: in a tmux window or on its own.
+
+pub mod pty;

@@ -13,4 +13,6 @@ mod fuzz_targets;
 mod grammar;
 mod project;
 mod replay;
+mod journal;
+mod shim;
 mod tidy;

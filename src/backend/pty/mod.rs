@@ -1,0 +1,5 @@
+//! A shim without a window: a detached child of the daemon.
+
+mod spawn;
+
+pub use spawn::{Detached, spawn};

@@ -1,0 +1,277 @@
+//! The asynchronous side of the protocol, used by the daemon and by `kas attach`.
+
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{Mode, OFlags};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError};
+use crate::journal::{ExitRecord, Nonce, RecordError};
+use crate::model::{Offset, Size};
+
+/// How many bytes of input may be on their way before [`Client::input`] waits.
+pub const INPUT_CREDIT: usize = 1024 * 1024;
+/// Input is sent in pieces of at most this many bytes, so that other requests get between them.
+const INPUT_PIECE: usize = 16 * 1024;
+/// Requests waiting to be written; one more and the asker waits.
+const REQUEST_QUEUE: usize = 32;
+
+/// Why a shim could not be reached or spoken with.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listened before the deadline.
+    #[error("no shim answered in {dir} in time: {last}")]
+    Unreachable {
+        /// The instance directory.
+        dir: PathBuf,
+        /// What the last try met.
+        last: std::io::Error,
+    },
+    /// No shim is there any more, but it left its exit record.
+    #[error("the shim has left an exit record")]
+    Ended(Box<ExitRecord>),
+    /// Something else than the instance's shim answered, or it did not like the nonce.
+    #[error("the shim closed the connection before it answered")]
+    Refused,
+    /// The connection is over: the shim left or was killed.
+    #[error("the shim is gone")]
+    Closed,
+    /// What came is not the protocol.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The exit record is not readable.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// A connection to a shim. Clones share it; it closes when all clones and the [`EventStream`] are gone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    requests: mpsc::Sender<Request>,
+    credit: Arc<Semaphore>,
+    hello: Hello,
+}
+
+/// What the shim tells, in order.
+#[derive(Debug)]
+pub struct EventStream {
+    socket: OwnedReadHalf,
+    buffer: BytesMut,
+    credit: Arc<Semaphore>,
+}
+
+impl Client {
+    /// Connects to the shim of instance directory `dir`, waiting for it to appear until `deadline`, and greets it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Ended`] when the shim is gone and left its record, [`ClientError::Unreachable`] at the deadline.
+    pub async fn connect(
+        dir: &Path,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
+        let socket = reach(dir, deadline).await?;
+        let (read, mut write) = socket.into_split();
+        let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
+        let mut events = EventStream { socket: read, buffer: BytesMut::new(), credit: Arc::clone(&credit) };
+        let mut out = BytesMut::new();
+        Request::Hello { version: VERSION, nonce: *nonce }.encode(&mut out);
+        write.write_all(&out).await?;
+        let answer = tokio::time::timeout_at(deadline, events.next()).await;
+        let Ok(Ok(Some(Event::Hello(hello)))) = answer else { return Err(ClientError::Refused) };
+        let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends when the last Client is dropped or the shim leaves"
+        )]
+        tokio::spawn(write_requests(write, queue));
+        Ok((Self { requests, credit, hello }, events))
+    }
+
+    /// What the shim said when it was greeted.
+    #[must_use]
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Lets the shim run the command. `Started` or `SpawnFailed` follows.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Closed`] when the shim is gone; so for all of these.
+    pub async fn open_gate(&self) -> Result<(), ClientError> {
+        self.send(Request::OpenGate).await
+    }
+
+    /// Has output sent from `from` on; what is no longer held is told as a gap. Replaces an earlier wish.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn follow(&self, from: Offset) -> Result<(), ClientError> {
+        self.send(Request::Follow { from }).await
+    }
+
+    /// Has no more output sent.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn unfollow(&self) -> Result<(), ClientError> {
+        self.send(Request::Unfollow).await
+    }
+
+    /// Types `bytes`. Waits while [`INPUT_CREDIT`] bytes are on their way; the [`EventStream`] must be read meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn input(&self, mut bytes: Bytes) -> Result<(), ClientError> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(INPUT_PIECE));
+            let count = u32::try_from(piece.len()).expect("a piece is small");
+            let room = self.credit.acquire_many(count).await.map_err(|_| ClientError::Closed)?;
+            self.send(Request::Input(piece)).await?;
+            room.forget();
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal this size.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn resize(&self, size: Size) -> Result<(), ClientError> {
+        self.send(Request::Resize(size)).await
+    }
+
+    /// Has a mark written into the window.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn align(&self) -> Result<(), ClientError> {
+        self.send(Request::Align).await
+    }
+
+    /// Ends the whole process tree; `Stopped` follows when nothing of it lives.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn stop(&self, interrupt_first: bool) -> Result<(), ClientError> {
+        self.send(Request::Stop { interrupt_first }).await
+    }
+
+    /// Sends a signal to the command.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn signal(&self, number: u8) -> Result<(), ClientError> {
+        self.send(Request::Signal(number)).await
+    }
+
+    /// Tells the shim that everything is stored and it may leave.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn ack(&self) -> Result<(), ClientError> {
+        self.send(Request::Ack).await
+    }
+
+    /// Tells a shim at its gate to leave.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn abort(&self) -> Result<(), ClientError> {
+        self.send(Request::Abort).await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), ClientError> {
+        self.requests.send(request).await.map_err(|_| ClientError::Closed)
+    }
+}
+
+impl EventStream {
+    /// The next event; `None` when the shim has left. May be dropped and called again at any time.
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails or what comes is not the protocol.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            match Event::decode(&mut self.buffer)? {
+                Some(Event::InputTaken(count)) => self.credit.add_permits(count as usize),
+                Some(event) => return Ok(Some(event)),
+                None => {
+                    self.buffer.reserve(super::wire::MAX_EVENT);
+                    if self.socket.read_buf(&mut self.buffer).await? == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for EventStream {
+    /// Nobody will learn of room for input any more: whoever waits for it is told.
+    fn drop(&mut self) {
+        self.credit.close();
+    }
+}
+
+async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Request>) {
+    let mut out = BytesMut::new();
+    while let Some(request) = queue.recv().await {
+        request.encode(&mut out);
+        while let Ok(more) = queue.try_recv() {
+            more.encode(&mut out);
+        }
+        // A failure closes the queue, which every later request meets as `Closed`.
+        if socket.write_all_buf(&mut out).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Connects to the socket in `dir`, trying again until somebody listens.
+async fn reach(dir: &Path, deadline: Instant) -> Result<UnixStream, ClientError> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let last = match try_connect(dir).await {
+            Ok(socket) => return Ok(socket),
+            Err(e) => e,
+        };
+        if let Some(record) = ExitRecord::read(dir)? {
+            return Err(ClientError::Ended(Box::new(record)));
+        }
+        if Instant::now() + pause >= deadline {
+            return Err(ClientError::Unreachable { dir: dir.to_owned(), last });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
+async fn try_connect(dir: &Path) -> std::io::Result<UnixStream> {
+    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), super::SOCKET)).await
+}
