@@ -6,6 +6,7 @@
 )]
 
 mod abnf;
+mod control;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
