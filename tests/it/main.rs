@@ -5,4 +5,5 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
+mod demo_project;
 mod tidy;
