@@ -35,23 +35,26 @@ can_install() {
 # install PACKAGE…: answers 1 when it may not install here. The list is refreshed once, for it may be older than the archive.
 install() {
     can_install || return 1
-    export DEBIAN_FRONTEND=noninteractive
     if [ -z "${APT_FRESH-}" ]; then
         # A failing extra source is no reason to stop: the install says what really is missing.
         quietly apt-update as_root apt-get update || true
         APT_FRESH=1
     fi
     say "installing: $*"
-    quietly apt-install as_root apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+    quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# need WHAT PACKAGE…: the command, from the packages.
+# need COMMAND PACKAGE…: notes what is missing; `provide` gets it all at once.
+WANTED=()
 need() {
-    local command=$1
-    shift
-    has "$command" && return
-    install "$@" && has "$command" && return
-    fail "$command is missing. On Debian: sudo apt-get install $*"
+    has "$1" || WANTED+=("${@:2}")
+}
+
+provide() {
+    [ "${#WANTED[@]}" = 0 ] && return
+    install "${WANTED[@]}" || fail "Something is missing. On Debian: sudo apt-get install ${WANTED[*]}"
+    WANTED=()
+    hash -r
 }
 
 need_rust() {
@@ -78,16 +81,17 @@ node_is_recent() {
         process.exit(major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19) ? 0 : 1)'
 }
 
-# Node 20.19, or 22.12 and newer: what vite runs on. Where the system's is older, npm brings one into target/.
-need_node() {
+# Node 20.19, or 22.12 and newer, is what vite runs on. Where Debian's is older, npm brings one into target/.
+provide_node() {
     PATH=$ROOT/target/tools/node_modules/.bin:$PATH
     node_is_recent && return
-    has npm || need npm nodejs npm
+    need npm nodejs npm
+    provide
     node_is_recent && return
-    say "installing: node 22 into target/tools (found $(node --version 2>/dev/null || echo none))"
+    say "installing: node 22 into target/tools, the system's is $(node --version)"
     quietly node npm install --prefix "$ROOT/target/tools" --no-audit --no-fund --loglevel=error node@22
     hash -r
-    node_is_recent || fail "Node 20.19, or 22.12 and newer, is needed, with npm; this is $(node --version 2>&1)."
+    node_is_recent || fail "Node 20.19, or 22.12 and newer, is needed, with npm. This is $(node --version)."
 }
 
 # npm_packages FOLDER: what its package-lock.json names, fetched only when that changed.
@@ -104,6 +108,7 @@ build_page() {
     npm_packages "$PAGE" || return
     now=$(cd "$PAGE" && find . -name node_modules -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
     [ -f "$ROOT/src/web/dist/index.html" ] && [ "$now" = "$(cat "$stamp" 2>/dev/null)" ] && return
+    say "building the page"
     quietly page-build npm run build --prefix "$PAGE" || return
     printf '%s\n' "$now" >"$stamp"
 }
