@@ -110,5 +110,7 @@ build_page() {
     [ -f "$ROOT/src/web/dist/index.html" ] && [ "$now" = "$(cat "$stamp" 2>/dev/null)" ] && return
     say "building the page"
     quietly page-build npm run build --prefix "$PAGE" || return
+    # The embedding macro looks into the folder only when the file it stands in is compiled.
+    touch -c "$ROOT/src/web/page.rs"
     printf '%s\n' "$now" >"$stamp"
 }
