@@ -17,4 +17,5 @@ mod store_story;
 mod journal;
 mod shim;
 mod project;
+mod demo_project;
 mod tidy;
