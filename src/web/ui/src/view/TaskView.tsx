@@ -1,5 +1,6 @@
 // One run in its terminal: name, state, what can be done, and the other runs of the same task.
 
+import Accessibility from 'lucide-solid/icons/accessibility';
 import RotateCw from 'lucide-solid/icons/rotate-cw';
 import Square from 'lucide-solid/icons/square';
 import Trash from 'lucide-solid/icons/trash';
@@ -114,9 +115,9 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
         <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
           <RotateCw size={15} /> <span>Restart</span>
         </button>
-        <label class="toggle" title="Makes the terminal readable for screen readers">
-          <input type="checkbox" checked={screenReader()} onChange={toggleScreenReader} /> <span>Screen reader</span>
-        </label>
+        <button type="button" aria-pressed={screenReader()} title="Makes the terminal readable for screen readers" onClick={toggleScreenReader}>
+          <Accessibility size={15} /> <span>Screen reader</span>
+        </button>
       </div>
     </header>
   );

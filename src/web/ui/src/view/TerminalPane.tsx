@@ -49,7 +49,8 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
       link: askToOpen,
       leave: () => props.leave(),
     });
-    if (props.mode === 'interactive') terminal.focus();
+    // On a touch screen the focus would bring up the keyboard and hide half of what there is to see.
+    if (props.mode === 'interactive' && !matchMedia('(pointer: coarse)').matches) terminal.focus();
     onCleanup(() => terminal.dispose());
   });
   return (
