@@ -46,13 +46,17 @@ const Absent: Component<{ gone: boolean; project: string }> = (props) => (
 
 const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
   let bar!: HTMLElement;
-  const siblings = (): Instance[] => props.project.state.runs.filter((it) => it.task_name === props.run.task_name);
+  // The list may not hold a new run yet; its tab is there from the start all the same, so that the terminal keeps its size.
+  const siblings = (): Instance[] => {
+    const listed = props.project.state.runs.filter((it) => it.task_name === props.run.task_name);
+    return listed.some((it) => it.id === props.run.id) ? listed : [props.run, ...listed];
+  };
   createEffect(() => (document.title = `${labelOf(props.run)} · ${props.project.id} · kas`));
   onCleanup(() => (document.title = 'kas'));
   return (
     <section class="task-view">
       <Bar ref={(element) => (bar = element)} project={props.project} run={props.run} />
-      <Show when={props.run.task_name !== null && siblings().length > 0}>
+      <Show when={props.run.task_name !== null}>
         <Tabs project={props.project} runs={siblings()} current={props.run.id} />
       </Show>
       <div class="panel" id="terminal-panel" role={props.run.task_name === null ? undefined : 'tabpanel'} aria-labelledby={`tab-${props.run.id}`}>

@@ -61,7 +61,7 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
       </p>
       <Show when={trouble(state(), props.project)}>{(text) => <p class="strip warn">{text()}</p>}</Show>
       <Show when={foreign() && state().at === 'live'}>
-        <p class="strip">Sized by another viewer; click or type to take over the size.</p>
+        <p class="strip aside">Sized by another viewer; click or type to take over the size.</p>
       </Show>
     </div>
   );
