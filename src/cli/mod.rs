@@ -3,9 +3,6 @@
 mod args;
 mod attach;
 pub mod check;
-pub mod debug;
-pub mod output;
-pub mod schema;
 mod context;
 mod daemon;
 pub mod debug;

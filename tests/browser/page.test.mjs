@@ -100,7 +100,7 @@ describe('a task', () => {
     await press(page, 'serve');
     await shows(page, 'listening on');
     await tone(page, 'serve', 'running');
-    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
     await endsWith(page, 'stopped', 'stopped');
     await tone(page, 'serve', 'stopped');
   });
@@ -157,7 +157,7 @@ describe('the terminal', () => {
     const again = await openDemo(kas);
     await again.goto(url);
     await shows(again, /before[^]*marmalade[^]*got marmalade/);
-    await again.getByRole('button', { name: 'Stop' }).click();
+    await again.getByRole('button', { name: 'Stop', exact: true }).click();
     await endsWith(again, 'stopped', 'stopped');
   });
 
@@ -259,7 +259,7 @@ describe('tabs', () => {
     const running = page.locator('.tab[data-tone="running"]');
     await running.waitFor();
     assert.equal(await running.locator('.close').count(), 0);
-    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
     await endsWith(page, 'stopped', 'stopped');
     await page.getByRole('link', { name: 'All tasks' }).click();
     await runAdHoc(page, 'true');
@@ -359,7 +359,7 @@ describe('tmux attach', () => {
     } finally {
       terminal.close();
     }
-    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
     await endsWith(page, 'stopped', 'stopped');
   });
 

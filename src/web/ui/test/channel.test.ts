@@ -92,6 +92,17 @@ describe('the first subscription', () => {
     expect(it.drawn()).toEqual(['80x24', 'reset', 'old SCREEN @1000', 'live xy @1002']);
   });
 
+  test('takes a snapshot of several frames for one, and the next for another', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 1000, replay: 'snapshot' });
+    it.snapshot(1000, 'FIRST');
+    it.snapshot(1000, 'SECOND');
+    it.gap(1000, 1000);
+    it.snapshot(1000, 'AGAIN');
+    expect(it.drawn()).toEqual(['80x24', 'reset', 'old FIRST @1000', 'old SECOND @1000', 'reset', 'old AGAIN @1000']);
+  });
+
   test('to something without bytes starts at the live end', () => {
     const it = setup();
     it.channel.subscribe();

@@ -55,6 +55,8 @@ export class Channel {
   /** A range said to be missing, until a snapshot or later bytes show how it goes on. */
   #missing: Gap | null = null;
   #awaitsSnapshot = false;
+  /** A snapshot may come in several frames of one offset: where the one being read stands. */
+  #snapshotAt: number | null = null;
   #damaged = 0;
   #wished: Size | null = null;
 
@@ -89,6 +91,7 @@ export class Channel {
     if (this.state.at !== 'subscribing') return;
     this.#liveFrom = message.offset;
     this.#missing = null;
+    this.#snapshotAt = null;
     this.#awaitsSnapshot = message.replay === 'snapshot';
     this.deps.screen.resize(message.cols, message.rows);
     this.sizedByOther = !same(this.#wished, message);
@@ -105,6 +108,7 @@ export class Channel {
   onGap(gap: Gap): void {
     if (this.state.at !== 'live') return;
     this.#missing = gap;
+    this.#snapshotAt = null;
   }
 
   onSize(size: SizeChange): void {
@@ -159,6 +163,7 @@ export class Channel {
 
   #output(frame: Frame): void {
     this.#skipMissing(frame.offset);
+    this.#snapshotAt = null;
     if (this.#awaitsSnapshot) return;
     if (frame.offset !== this.#position) return this.#damage();
     const end = frame.offset + frame.payload.length;
@@ -170,7 +175,8 @@ export class Channel {
   }
 
   #snapshot(frame: Frame): void {
-    this.deps.screen.reset();
+    if (this.#snapshotAt !== frame.offset) this.deps.screen.reset();
+    this.#snapshotAt = frame.offset;
     this.deps.screen.write(frame.payload, frame.offset, false);
     this.#startAt(frame.offset);
     this.#acked = NEVER; // the dump itself is acknowledged too, so that the server counts from here

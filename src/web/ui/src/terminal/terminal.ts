@@ -39,6 +39,7 @@ export interface OpenTerminal {
 }
 
 const SCROLLBACK_LINES = 10_000;
+const HIDE_CURSOR = '\x1b[?25l';
 const RESIZE_SETTLES_MS = 120;
 const FONT = 'ui-monospace, "JetBrains Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 
@@ -112,7 +113,7 @@ function show(term: Terminal, state: ChannelState, mode: Mode): void {
   const takesInput = state.at === 'live' && mode === 'interactive';
   term.options.disableStdin = !takesInput;
   term.options.cursorBlink = takesInput && !matchMedia('(prefers-reduced-motion: reduce)').matches;
-  term.options.cursorInactiveStyle = state.at === 'ended' ? 'none' : 'outline';
+  if (state.at === 'ended') term.write(HIDE_CURSOR);
 }
 
 function hear(channel: Channel, message: ServerMessage): void {
@@ -146,8 +147,9 @@ function keepSize(
   };
   const take = (): void => {
     claim.take();
+    if (!channel.sizedByOther) return;
     const size = measure();
-    if (channel.sizedByOther && size !== null) channel.resize(size);
+    if (size !== null) channel.resize(size);
     report();
   };
 
