@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::auth::TokenRecord;
 use crate::daemon::{self, Refusal};
 use crate::model;
 use crate::project;
@@ -120,8 +121,10 @@ impl<T> List<T> {
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
     file: String,
-    line: usize,
-    column: usize,
+    line: u32,
+    column: u32,
+    /// The place in the document, a JSON pointer.
+    path: String,
     message: String,
     hint: Option<String>,
 }
@@ -132,6 +135,7 @@ impl From<&project::Problem> for Problem {
             file: it.file.clone(),
             line: it.line,
             column: it.column,
+            path: it.path.clone(),
             message: it.message.clone(),
             hint: it.hint.clone(),
         }
@@ -231,7 +235,7 @@ pub(super) struct Latest {
 pub(super) struct Task {
     name: String,
     command: String,
-    description: Option<String>,
+    description: String,
     group: Option<String>,
     cwd: Option<String>,
     long_running: bool,
@@ -358,6 +362,33 @@ impl From<&daemon::ProjectSummary> for Repo {
     fn from(it: &daemon::ProjectSummary) -> Self {
         let path = it.path.to_string_lossy().into_owned();
         Self { path, project: it.id.to_string(), active_plans: [] }
+    }
+}
+
+/// A token; its secret only where it was just made.
+#[derive(Debug, Serialize)]
+pub(super) struct Token {
+    id: String,
+    name: String,
+    scope: &'static str,
+    created_at: i64,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl Token {
+    pub(super) fn of(it: &TokenRecord, token: Option<String>) -> Self {
+        Self {
+            id: it.id.clone(),
+            name: it.name.clone(),
+            scope: it.scope.word(),
+            created_at: it.created_at.0,
+            expires_at: it.expires_at.map(|at| at.0),
+            revoked_at: it.revoked_at.map(|at| at.0),
+            token,
+        }
     }
 }
 

@@ -5,8 +5,8 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
-mod store_story;
 mod journal;
-mod shim;
 mod project;
+mod shim;
+mod store_story;
 mod tidy;
