@@ -1,19 +1,21 @@
 //! From a request to an answer: the door, the table, the handler.
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{self, HeaderValue, Method, header};
 use axum::response::Response;
 
-use super::gate::Need;
 use super::request::Request;
 use super::route::{Access, Found, Surface};
 use super::state::Api;
 use super::{error, headers, page, route};
+use crate::auth;
 use crate::daemon::{Answer, Code, Refusal};
-use crate::model::Actor;
+use crate::model::{Actor, TimeMs};
 
 /// Answers any request.
 pub(super) async fn answer(api: &Api, surface: Surface, request: http::Request<Body>) -> Response {
+    api.metrics.http_requests.inc();
     let api_path = route::is_api(request.uri().path());
     let mut response =
         dispatch(api, surface, request).await.unwrap_or_else(|refusal| error::refusal(&refusal));
@@ -25,7 +27,7 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let found = route::find(surface, &parts.method, path);
-    let actor = admit(api, surface, &parts, &found).await?;
+    let actor = admit(api, surface, &parts, &found)?;
     match found {
         Found::Route(route, params) => {
             check_scope(route.access, actor.as_ref())?;
@@ -40,26 +42,19 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
 
 /// Lets a request in. What the table does not open, and every address it does not know, needs a credential;
 /// only the page's files, which hold no data, do with the right site.
-async fn admit(
-    api: &Api,
-    surface: Surface,
-    parts: &http::request::Parts,
-    found: &Found,
-) -> Answer<Option<Actor>> {
-    if surface == Surface::Control {
-        return Ok(Some(api.gate.local()));
-    }
+fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Answer<Option<Actor>> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
-    let need = match found {
+    let access = match found {
         Found::Route(route, _) => match route.access {
-            Access::Open => return Ok(None),
-            Access::Ticket => Need::Exchange,
-            Access::Needs(_) => Need::Credential,
+            Access::Open => auth::Access::Open,
+            Access::Ticket => auth::Access::Exchange,
+            Access::Needs(_) => auth::Access::Credential,
         },
-        Found::Unknown if reading && !route::is_api(parts.uri.path()) => Need::Site,
-        Found::Unknown | Found::WrongMethod(_) => Need::Credential,
+        Found::Unknown if reading && !route::is_api(parts.uri.path()) => auth::Access::Page,
+        Found::Unknown | Found::WrongMethod(_) => auth::Access::Credential,
     };
-    api.gate.admit(parts, need).await
+    let admitted = api.door.admit(surface, parts, access, TimeMs::now());
+    admitted.inspect_err(|_| api.metrics.refusals.inc())
 }
 
 fn check_scope(access: Access, actor: Option<&Actor>) -> Answer<()> {

@@ -1,5 +1,7 @@
 //! The page's files.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,16 +11,7 @@ use bytes::Bytes;
 use super::error::not_found;
 use super::request::header as one;
 use crate::daemon::Answer;
-
-struct Asset {
-    bytes: Bytes,
-    content_type: &'static str,
-    etag: String,
-}
-
-fn asset(_path: &str) -> Option<Asset> {
-    None
-}
+use crate::web::asset;
 
 /// Answers with the file at the path, or with the page itself: its addresses are the page's own business.
 pub(super) fn show(parts: &Parts) -> Answer<Response> {
@@ -30,7 +23,7 @@ pub(super) fn show(parts: &Parts) -> Answer<Response> {
     let asset = found.ok_or_else(|| not_found("there is no such file"))?;
 
     let fresh = one(&parts.headers, &header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.etag);
-    let mut response = Response::new(if fresh { Body::empty() } else { Body::from(asset.bytes) });
+    let mut response = Response::new(if fresh { Body::empty() } else { Body::from(into_bytes(asset.bytes)) });
     if fresh {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -42,4 +35,11 @@ pub(super) fn show(parts: &Parts) -> Answer<Response> {
     let cache = if hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     Ok(response)
+}
+
+fn into_bytes(bytes: Cow<'static, [u8]>) -> Bytes {
+    match bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    }
 }

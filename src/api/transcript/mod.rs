@@ -4,7 +4,6 @@
 //! transcript costs one piece of memory however long it is.
 
 mod decode;
-mod plain;
 mod range;
 mod render;
 

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::decode::Utf8;
-use super::plain::Plain;
 use crate::daemon::Transcript;
 use crate::model::{Offset, Size};
+use crate::terminal::Plain;
 
 /// The most bytes of text in one `lines` item; a longer line comes in several.
 const LINE_LIMIT: usize = 64 << 10;

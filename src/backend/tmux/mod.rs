@@ -94,13 +94,39 @@ impl Tmux {
     }
 }
 pub struct Settings;
-impl Settings { pub fn new(_: &crate::config::TaskRunner, _: &crate::config::Env, _: &std::path::Path, _: u64) -> Self { Self } }
-pub enum Probe { Missing }
+impl Settings {
+    pub fn new(_: &crate::config::TaskRunner, _: &crate::config::Env, _: &std::path::Path, _: u64) -> Self {
+        Self
+    }
+}
+pub enum Probe {
+    Missing,
+}
 #[derive(Clone, Copy)]
 pub struct Version;
-impl std::fmt::Display for Version { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("x") } }
-impl Probe { pub fn version(&self) -> Option<Version> { None } }
-pub async fn probe(_: &Settings) -> Probe { Probe::Missing }
-pub struct Resolved { pub backend: crate::model::BackendKind, pub log: String, pub warning: Option<String> }
-pub fn resolve(_: crate::config::BackendChoice, _: &Probe) -> Result<Resolved, String> { Ok(Resolved { backend: crate::model::BackendKind::Pty, log: "pty".into(), warning: None }) }
-impl Tmux { pub fn new(_: Settings, _: Version, _: tokio::sync::mpsc::Sender<Report>) -> Self { Self } }
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("x")
+    }
+}
+impl Probe {
+    pub fn version(&self) -> Option<Version> {
+        None
+    }
+}
+pub async fn probe(_: &Settings) -> Probe {
+    Probe::Missing
+}
+pub struct Resolved {
+    pub backend: crate::model::BackendKind,
+    pub log: String,
+    pub warning: Option<String>,
+}
+pub fn resolve(_: crate::config::BackendChoice, _: &Probe) -> Result<Resolved, String> {
+    Ok(Resolved { backend: crate::model::BackendKind::Pty, log: "pty".into(), warning: None })
+}
+impl Tmux {
+    pub fn new(_: Settings, _: Version, _: tokio::sync::mpsc::Sender<Report>) -> Self {
+        Self
+    }
+}
