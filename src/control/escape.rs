@@ -104,6 +104,7 @@ mod tests {
             assert_eq!(decoded(text), text);
         }
         assert_eq!(decoded(b"\\\\101"), b"\\A");
+        assert_eq!(decoded(b"\\377\\200\\077"), b"\xff\x80?");
         assert_eq!(decoded(b"\\015\\012x\\134"), b"\r\nx\\");
     }
 
