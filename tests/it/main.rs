@@ -11,8 +11,8 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod journal;
 mod project;
 mod replay;
-mod journal;
 mod shim;
 mod tidy;
