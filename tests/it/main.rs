@@ -6,6 +6,7 @@
 )]
 
 mod abnf;
+mod cli;
 mod control;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
