@@ -5,7 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::output::{Failure, code, problem_json};
-use crate::{client, config};
+use crate::{boot, client, config};
 
 /// Any failure of a command.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,8 @@ pub(super) enum Error {
     /// The daemon could not start; everything is said already.
     #[error("{message}")]
     Start { exit: u8, code: String, message: String, details: Value },
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -55,6 +57,7 @@ impl Error {
         match self {
             Self::Client(error) => client_exit(error),
             Self::Config(error) => error.exit_code(),
+            Self::Boot(error) => error.exit_code(),
             Self::Usage { .. } => code::USAGE,
             Self::NotFound { .. } => code::NOT_FOUND,
             Self::TimedOut(_) => code::TIMED_OUT,
@@ -69,7 +72,12 @@ impl Error {
         let (code, details) = match self {
             Self::Client(client::Error::Refused(it)) => (it.code.as_str(), Value::Object(it.details.clone())),
             Self::Client(error) => client_body(error),
-            Self::Config(error) => ("invalid_request", config_details(error)),
+            Self::Config(error) | Self::Boot(boot::Error::Config(error)) => {
+                ("invalid_request", config_details(error))
+            }
+            Self::Boot(boot::Error::Locked { .. }) => ("conflict", json!({"reason": "locked"})),
+            Self::Boot(boot::Error::NoTmux(_)) => ("unavailable", json!({"reason": "no_tmux"})),
+            Self::Boot(boot::Error::Failed(_)) => ("internal", json!({"reason": "start"})),
             Self::Usage { reason, .. } => ("invalid_request", json!({ "reason": reason })),
             Self::NotFound { reason, .. } => ("not_found", json!({ "reason": reason })),
             Self::TimedOut(_) => ("unavailable", json!({"reason": "timed_out"})),

@@ -1,18 +1,25 @@
-//! Domain verbs over SQLite: one writer thread, a few readers.
+//! Domain verbs over SQLite: one writer thread that groups commits, a few readers.
+//!
+//! A verb that changes something answers after its commit. A failed verb leaves nothing behind, and its error says why.
 
-/// placeholder until the part lands
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredEvent {
-    /// i
-    pub id: i64,
-    /// k
-    pub kind: String,
-    /// a
-    pub at: crate::model::TimeMs,
-    /// p
-    pub project_id: Option<String>,
-    /// t
-    pub task_id: Option<String>,
-    /// d
-    pub details: serde_json::Map<String, serde_json::Value>,
-}
+mod credentials;
+mod db;
+mod error;
+mod events;
+mod open;
+mod page;
+mod projects;
+mod readers;
+mod row;
+mod runs;
+mod transcripts;
+mod types;
+mod writer;
+
+pub use db::Store;
+pub use error::Error;
+use page::{limit, page};
+pub use types::{
+    Change, Earlier, Ended, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded,
+    Registered, RunFilter, StoredEvent, Transcript,
+};

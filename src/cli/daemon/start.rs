@@ -17,6 +17,7 @@ use super::super::dispatch::asked;
 use super::super::error::Error;
 use super::super::output::code;
 use super::process::{forget, record};
+use crate::boot;
 use crate::config::{ensure_private_dir, ensure_safe_dir};
 
 /// How long a daemon may take until it answers; it may have many runs to take over.
@@ -58,7 +59,7 @@ fn serve(args: &Args, context: &Context<'_>, ready: Option<OwnedFd>) -> Result<u
         socket: context.global.socket.as_ref().map(|path| context.cwd.join(path)),
         ready,
     };
-    boot::run_blocking(options).map(|()| code::OK)
+    Ok(boot::run_blocking(options).map(|()| code::OK)?)
 }
 
 /// Becomes a session of its own; the report goes to the pipe that was stdout, all else to the log that is stderr.
@@ -154,24 +155,4 @@ fn started(child: &Child, context: &mut Context<'_>) -> Result<u8, Error> {
     let place = http.map(|http| format!(", {http}")).unwrap_or_default();
     context.print(&body, &format!("started daemon {}{place}", child.id()))?;
     Ok(code::OK)
-}
-
-/// The daemon itself.
-mod boot {
-    use std::os::fd::OwnedFd;
-    use std::path::PathBuf;
-
-    use super::Error;
-
-    #[expect(dead_code, reason = "the shape of `crate::boot`")]
-    pub(super) struct Options {
-        pub(super) config: Option<PathBuf>,
-        pub(super) http: Option<String>,
-        pub(super) socket: Option<PathBuf>,
-        pub(super) ready: Option<OwnedFd>,
-    }
-
-    pub(super) fn run_blocking(_options: Options) -> Result<(), Error> {
-        Err(Error::failed("boot", "this build has no daemon"))
-    }
 }
