@@ -83,7 +83,7 @@ mod tests {
     fn aligns_and_cuts() {
         let rows = [["test", "cargo test --workspace"], ["x", "é"]];
         assert_eq!(table(&rows, None), "NAME  COMMAND\ntest  cargo test --workspace\nx     é\n");
-        assert_eq!(table(&rows, Some(18)), "NAME  COMMAND\ntest  cargo test…\nx     é\n");
+        assert_eq!(table(&rows, Some(17)), "NAME  COMMAND\ntest  cargo test…\nx     é\n");
     }
 
     #[test]

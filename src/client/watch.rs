@@ -243,3 +243,155 @@ async fn acknowledge(
     *acked = next;
     socket.send(&json!({"type": "pty.ack", "channel": channel, "offset": next})).await
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use serde_json::Value;
+    use tokio::net::{UnixListener, UnixStream};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+    use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+    use super::*;
+    use crate::model::RunState;
+
+    type Peer = WebSocketStream<UnixStream>;
+
+    /// The daemon's side of a connection, after the handshake.
+    async fn accept(listener: &UnixListener) -> Peer {
+        let (stream, _) = listener.accept().await.unwrap();
+        #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
+        let select = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+            assert_eq!(request.uri().path(), "/api/v1/projects/demo/tasks/socket");
+            let offered = request.headers()["sec-websocket-protocol"].clone();
+            assert_eq!(offered, "kas.v1");
+            response.headers_mut().insert("sec-websocket-protocol", offered);
+            Ok(response)
+        };
+        accept_hdr_async(stream, select).await.unwrap()
+    }
+
+    async fn said(peer: &mut Peer) -> Value {
+        let Some(Ok(Message::Text(text))) = peer.next().await else { panic!("no text") };
+        serde_json::from_str(text.as_str()).unwrap()
+    }
+
+    async fn say(peer: &mut Peer, message: Value) {
+        peer.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    async fn output(peer: &mut Peer, offset: u64, bytes: &[u8]) {
+        let mut frame = Frame::input(7, bytes).to_vec();
+        frame[0] = 1;
+        frame[5..13].copy_from_slice(&offset.to_be_bytes());
+        peer.send(Message::binary(frame)).await.unwrap();
+    }
+
+    fn bytes(offset: u64, text: &'static str) -> Seen {
+        Seen::Bytes { offset, bytes: Bytes::from_static(text.as_bytes()) }
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_taken_up_at_the_same_byte() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let id = InstanceId::from_parts(1, 2);
+        let mode = Mode::Interactive(Size::DEFAULT);
+        let daemon = async {
+            let mut peer = accept(&listener).await;
+            let hello = said(&mut peer).await;
+            assert_eq!(
+                hello,
+                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","cols":80,"rows":24,"from":0})
+            );
+            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":3})).await;
+            output(&mut peer, 0, b"abc").await;
+            let Some(Ok(Message::Binary(typed))) = peer.next().await else { panic!("no input") };
+            assert_eq!(&typed[..], &Frame::input(7, b"x")[..]);
+            drop(peer);
+            let mut peer = accept(&listener).await;
+            assert_eq!(said(&mut peer).await["from"], 3);
+            say(&mut peer, json!({"type":"subscribed","handle":8,"offset":3})).await;
+            output(&mut peer, 3, b"def").await;
+            say(&mut peer, json!({"type":"error","code":"conflict","message":"ended"})).await;
+            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":6}))
+                .await;
+            peer
+        };
+        let viewer = async {
+            let mut watch = Watch::open(&client, "demo", id, Some(0), mode).await.unwrap();
+            let mut seen = Vec::new();
+            loop {
+                seen.push(watch.next().await.unwrap());
+                match seen.last() {
+                    Some(Seen::Bytes { offset: 0, .. }) => watch.input(b"x").await.unwrap(),
+                    Some(Seen::End(_)) => return seen,
+                    _ => {}
+                }
+            }
+        };
+        let (_peer, seen) = tokio::join!(daemon, viewer);
+        let end = End { state: RunState::Done, exit_code: Some(0), signal: None };
+        let expect = [
+            Seen::Began { live: 3 },
+            bytes(0, "abc"),
+            Seen::Lost,
+            Seen::Began { live: 3 },
+            bytes(3, "def"),
+            Seen::Complaint("ended".into()),
+            Seen::End(end),
+        ];
+        assert_eq!(seen, expect);
+    }
+
+    #[tokio::test]
+    async fn output_is_acknowledged_so_that_a_paused_sender_goes_on() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let daemon = async {
+            let mut peer = accept(&listener).await;
+            assert_eq!(said(&mut peer).await["mode"], "view");
+            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            for at in 0..11 {
+                output(&mut peer, at * 10_000, &[b'x'; 10_000]).await;
+            }
+            // Not another byte before almost all is acknowledged.
+            while said(&mut peer).await["offset"].as_u64().unwrap() < 105_001 {}
+            say(
+                &mut peer,
+                json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":110_000}),
+            )
+            .await;
+            peer
+        };
+        let viewer = async {
+            let mut watch =
+                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
+            while !matches!(watch.next().await.unwrap(), Seen::End(_)) {}
+        };
+        tokio::join!(daemon, viewer);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_error_and_not_tried_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let daemon = async {
+            let mut peer = accept(&listener).await;
+            said(&mut peer).await;
+            say(&mut peer, json!({"type":"error","code":"not_found","message":"no such run"})).await;
+            peer
+        };
+        let viewer = async {
+            let mut watch =
+                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
+            watch.next().await.unwrap_err()
+        };
+        let (_peer, error) = tokio::join!(daemon, viewer);
+        assert!(matches!(error, Error::Refused(it) if it.code == "not_found"));
+    }
+}

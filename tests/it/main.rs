@@ -6,11 +6,13 @@
 )]
 
 mod abnf;
+mod cli;
 mod control;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod journal;
 mod project;
 mod replay;
 mod store_story;

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_signal, test_kill_process};
 use serde_json::json;
@@ -20,14 +22,17 @@ use crate::client;
 const STOP_PATIENCE_S: i64 = 60;
 
 /// A running daemon; the descriptor stands for this very process, whatever becomes of the number.
-pub(super) struct Daemon {
-    pub(super) pid: Pid,
+struct Daemon {
+    pid: Pid,
     handle: OwnedFd,
 }
 
 /// Stops the daemon and waits until it is gone.
 pub(super) fn stop(mut context: Context<'_>) -> Result<u8, Error> {
-    let Some(daemon) = find(&context.paths.socket)? else { return not_running(&context) };
+    let paths = &context.paths;
+    let found = find(|| listener(&paths.socket))?;
+    let found = if found.is_some() { found } else { find(|| Ok(lock_holder(&paths.lock)?))? };
+    let Some(daemon) = found else { return not_running(&context) };
     pidfd_send_signal(&daemon.handle, Signal::TERM).map_err(std::io::Error::from)?;
     let timeout = Timespec { tv_sec: STOP_PATIENCE_S, tv_nsec: 0 };
     let mut ended = [PollFd::new(&daemon.handle, PollFlags::IN)];
@@ -40,14 +45,28 @@ pub(super) fn stop(mut context: Context<'_>) -> Result<u8, Error> {
     Ok(code::OK)
 }
 
-/// The process that listens at `socket`, if one does. The kernel names it; the second connection proves that the process opened in
-/// between is still that one, because its end would have closed the socket.
-pub(super) fn find(socket: &Path) -> Result<Option<Daemon>, Error> {
-    let Some(pid) = listener(socket)? else { return Ok(None) };
+/// The process that `who` names, if it still does once that process cannot be mistaken for another any more: its end would have closed
+/// the socket and let go of the lock.
+fn find(who: impl Fn() -> Result<Option<Pid>, Error>) -> Result<Option<Daemon>, Error> {
+    let Some(pid) = who()? else { return Ok(None) };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
-    Ok((listener(socket)? == Some(pid)).then_some(Daemon { pid, handle }))
+    Ok((who()? == Some(pid)).then_some(Daemon { pid, handle }))
 }
 
+/// The process that holds the daemon's lock: it wrote its id into it. For a daemon whose socket is elsewhere or was removed.
+fn lock_holder(path: &Path) -> std::io::Result<Option<Pid>> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(recorded(path)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The process that listens at `socket`, as the kernel names it.
 fn listener(socket: &Path) -> Result<Option<Pid>, Error> {
     let stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
@@ -113,11 +132,27 @@ mod tests {
     fn finds_the_process_that_listens() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("s");
-        assert!(find(&path).unwrap().is_none());
-        let listener = UnixListener::bind(&path).unwrap();
-        assert_eq!(find(&path).unwrap().unwrap().pid, getpid());
-        drop(listener);
-        assert!(find(&path).unwrap().is_none());
+        let found = || find(|| listener(&path)).unwrap().map(|daemon| daemon.pid);
+        assert_eq!(found(), None);
+        let socket = UnixListener::bind(&path).unwrap();
+        assert_eq!(found(), Some(getpid()));
+        drop(socket);
+        assert_eq!(found(), None);
+    }
+
+    #[test]
+    fn finds_the_process_that_holds_the_lock() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        let found = || find(|| Ok(lock_holder(&path)?)).unwrap().map(|daemon| daemon.pid);
+        assert_eq!(found(), None);
+        record(&path, getpid()).unwrap();
+        assert_eq!(found(), None, "nobody holds it");
+        let held = fs::File::open(&path).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(found(), Some(getpid()));
+        drop(held);
+        assert_eq!(found(), None);
     }
 
     #[test]
