@@ -8,6 +8,7 @@
 mod abnf;
 mod cli;
 mod control;
+mod demo_project;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
@@ -15,10 +16,6 @@ mod grammar;
 mod journal;
 mod project;
 mod replay;
-mod store_story;
-mod journal;
-mod project;
-mod demo_project;
 mod shim;
 mod store_story;
 mod tidy;
