@@ -51,6 +51,7 @@ pub(super) async fn run(
     while let Some(input) = inbox.recv().await {
         let effects = step(&mut state, input, TimeMs::now());
         view.send_replace(Arc::new(View::of(&state)));
+        performer.count_running(state.live.len());
         for effect in effects {
             performer.start(effect);
         }

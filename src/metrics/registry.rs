@@ -19,7 +19,7 @@ pub struct Metrics {
     pub exits_failed: Counter,
     /// Runs that ended `stopped`.
     pub exits_stopped: Counter,
-    /// Bytes of output read from runs.
+    /// Bytes that ended runs wrote.
     pub output_bytes: Counter,
     /// Gaps that viewers were told of.
     pub gaps: Counter,

@@ -84,6 +84,11 @@ impl Performer {
         }
     }
 
+    /// Says how many runs are not over.
+    pub(in crate::daemon) fn count_running(&self, running: usize) {
+        self.shared.metrics.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
     /// Gives an effect to the run's actor, which is made by its first.
     fn tell(&self, id: InstanceId, effect: RunEffect) {
         let entry = self.runs.entry(id).or_insert_with(|| {

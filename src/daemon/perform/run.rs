@@ -46,6 +46,7 @@ impl Performer {
         let record = Record { run: Run::new(instance), definition: plan.definition };
         let result = match self.shared.store.insert(record, key).await {
             Ok(None) => {
+                self.shared.metrics.launches.inc();
                 self.shared.terminals.open(id, Offset(0), size);
                 Ok(None)
             }
@@ -86,6 +87,8 @@ impl Performer {
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
         let stored = transcripts.first().map(|(_, kept)| Arc::new(StoredHistory::new(kept.clone())));
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
+        self.shared.metrics.count_end(instance.state);
+        self.shared.metrics.output_bytes.add(total.0);
         if let Some(terminal) = self.shared.terminals.get(id) {
             if let Some(stored) = stored {
                 terminal.history.move_to(stored);
