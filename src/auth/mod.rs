@@ -1,1 +1,18 @@
-//! Who is let in: tokens, tickets, browser sessions, peer credentials, host and origin rules.
+//! Who is let in: tokens, tickets, browser sessions, and the rules for host and origin (`spec/protocol.md` §6).
+
+mod admit;
+mod keys;
+mod peer;
+mod record;
+mod secret;
+mod site;
+mod tickets;
+mod token_file;
+
+pub use admit::{Access, Admitted, Refusal, RequestFacts, Surface, admit};
+pub use keys::{Keys, NewSession, NoKey};
+pub use peer::peer_may_connect;
+pub use record::{SessionRecord, TokenRecord};
+pub use secret::{Hash, fresh};
+pub use site::{Site, is_own_origin};
+pub use token_file::{TokenFileError, bootstrap_token};

@@ -1,1 +1,9 @@
-//! One instance from launch to its end, and what to do with it after a restart.
+//! One run's life as pure functions: what an event makes of it, and what to do with it after the daemon was away.
+
+mod reattach;
+mod run;
+mod transition;
+
+pub use reattach::{Decision, EndRecord, Facts, FoundDir, FoundSession, OnRestart, Recorded, Shim, decide};
+pub use run::{Run, StopRequest};
+pub use transition::{Event, Refused, Step, transition};

@@ -1,6 +1,9 @@
 //! Who asks.
 
 use std::fmt;
+use std::str::FromStr;
+
+use super::InvalidId;
 
 /// What a credential may do; each scope includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +17,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Every scope, the least first.
+    pub const ALL: [Self; 3] = [Self::View, Self::Run, Self::Full];
+
     /// The word used on the wire and in the store.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -22,6 +28,18 @@ impl Scope {
             Self::Run => "run",
             Self::Full => "full",
         }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let found = Self::ALL.into_iter().find(|it| it.word() == text);
+        found.ok_or_else(|| InvalidId {
+            text: text.chars().take(80).collect(),
+            expected: "a scope (view, run, full)",
+        })
     }
 }
 

@@ -1,12 +1,16 @@
 //! Ids, and the records that three or more modules share. No I/O types, no framework types, nothing serializable.
 
 mod actor;
+mod definition;
+mod event;
 mod id;
 mod instance;
 mod size;
 mod time;
 
 pub use actor::{Actor, Scope};
+pub use definition::Definition;
+pub use event::EventKind;
 pub use id::{InstanceId, InvalidId, Offset, ProjectId, TaskName};
 pub use instance::{BackendKind, ErrorWord, Exit, Instance, RunState};
 pub use size::Size;

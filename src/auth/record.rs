@@ -1,0 +1,48 @@
+//! Credentials as they are stored: hashes, never secrets.
+
+use super::Hash;
+use crate::model::{Scope, TimeMs};
+
+/// A bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Shown in lists and in `token:<id>`.
+    pub id: String,
+    /// What its maker called it.
+    pub name: String,
+    /// The hash of its secret.
+    pub hash: Hash,
+    /// What it may do.
+    pub scope: Scope,
+    /// Since when it exists.
+    pub created_at: TimeMs,
+    /// When it stops working by itself, if ever.
+    pub expires_at: Option<TimeMs>,
+    /// Since when it works no more.
+    pub revoked_at: Option<TimeMs>,
+}
+
+impl TokenRecord {
+    /// Whether it opens something at `now`.
+    #[must_use]
+    pub fn works(&self, now: TimeMs) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A browser session: a cookie and a key, both needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Shown in `session:<id>`.
+    pub id: String,
+    /// The hash of the cookie's value.
+    pub cookie: Hash,
+    /// The hash of the key that the page keeps.
+    pub key: Hash,
+    /// What it may do.
+    pub scope: Scope,
+    /// Since when it exists.
+    pub created_at: TimeMs,
+    /// When it stops working.
+    pub expires_at: TimeMs,
+}

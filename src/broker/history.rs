@@ -1,0 +1,36 @@
+//! What lies behind a ring: an instance's journal, or its stored transcript.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::model::{Offset, Size};
+
+/// A terminal's state at an offset: `dump` written to a freshly reset terminal of `size` shows it.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The offset whose state it is.
+    pub offset: Offset,
+    /// The size it was taken at.
+    pub size: Size,
+    /// The bytes to write.
+    pub dump: Bytes,
+}
+
+/// Bytes that are no longer, or not yet, in a ring: an instance's journal or its stored transcript.
+pub trait History: Send + Sync {
+    /// What is held now: `start..end`.
+    fn range(&self) -> Range<Offset>;
+    /// Up to `max` bytes from `from`; empty at the end; `ErrorKind::NotFound` when `from` was dropped.
+    ///
+    /// # Errors
+    /// What the file system said.
+    fn read_at(&self, from: Offset, max: usize) -> io::Result<Bytes>;
+    /// The terminal's state where the held bytes start, when they do not start at 0.
+    fn checkpoint(&self) -> Option<Checkpoint>;
+    /// When bytes were written: (offset, epoch milliseconds), ascending, coarse.
+    fn times(&self) -> Vec<(Offset, i64)>;
+    /// The sizes the terminal had: (offset, size), ascending; the first is at or before `range().start`.
+    fn sizes(&self) -> Vec<(Offset, Size)>;
+}

@@ -1,0 +1,119 @@
+//! Why the configuration or a file of ours cannot be used.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::project::{Problem, Source, render};
+
+/// A file with problems, kept with its text so that they can be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The file.
+    pub source: Source,
+    /// What is wrong with it; at least one.
+    pub problems: Vec<Problem>,
+}
+
+impl Invalid {
+    /// The problems with their snippets.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        render(&self.problems, &[&self.source], colour)
+    }
+}
+
+/// What can go wrong before anything runs. `Display` is one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something is there that is not a regular file.
+    #[error("{} is {kind}, not a file", path.display())]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `daemon.toml` has problems.
+    #[error("{}", .0.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Invalid),
+    /// The address is one others could reach, which takes TLS.
+    #[error("http_addr {addr} is not a loopback address; without TLS only 127.0.0.0/8 and [::1] are served")]
+    NotLoopback {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// A text that is not an address.
+    #[error(
+        "\"{text}\" is not an address; write `127.0.0.1:7440`, port 0 for any free one, or \"\" for no HTTP"
+    )]
+    BadAddress {
+        /// What was given.
+        text: String,
+    },
+    /// A socket's path that the kernel cannot take.
+    #[error("the socket path {} has {length} bytes, more than {}; set a shorter `socket_path`", path.display(), super::MAX_SOCKET_PATH_BYTES)]
+    SocketPathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Neither `HOME` nor the XDG variable says where a directory is.
+    #[error("neither {variable} nor HOME is set to an absolute path")]
+    NoHome {
+        /// The XDG variable that would help.
+        variable: &'static str,
+    },
+    /// A directory that others could change or read.
+    #[error("{} is not safe to use: {reason}", path.display())]
+    UnsafeDir {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The error of a system call on `path`.
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    /// The exit code of the command line for it (`spec/protocol.md` §5).
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound { .. } => 3,
+            Self::NotAFile { .. }
+            | Self::Invalid(_)
+            | Self::BadAddress { .. }
+            | Self::SocketPathTooLong { .. } => 4,
+            Self::NotLoopback { .. } | Self::UnsafeDir { .. } => 8,
+            Self::Io { .. } | Self::NoHome { .. } => 1,
+        }
+    }
+
+    /// The same as a problem of the file `name`, for lists of problems.
+    #[must_use]
+    pub fn problem(&self, name: &str) -> Problem {
+        Source::new(name, Vec::new()).problem(0..0, self.to_string())
+    }
+}
