@@ -9,4 +9,5 @@ mod journal;
 mod project;
 mod shim;
 mod store_story;
+mod demo_project;
 mod tidy;

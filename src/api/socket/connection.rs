@@ -25,6 +25,7 @@ use crate::api::state::closed;
 use crate::api::wire;
 use crate::broker::{Lease, Snapshot};
 use crate::daemon::{Answer, Code, Refusal, TerminalId};
+use crate::metrics::Metrics;
 use crate::model::{Offset, Scope, Size};
 
 /// Channels of one connection. One more is refused.
@@ -51,7 +52,7 @@ struct Sub {
 }
 
 enum Kind {
-    Pty(Box<Pty>),
+    Pty(Box<Pty>, #[expect(dead_code, reason = "held to be counted")] Counted),
     /// The id of the last event sent.
     Events(i64),
 }
@@ -62,6 +63,22 @@ struct Guard(AbortHandle);
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Counts a subscription while it stands.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.subscribers.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.subscribers.dec();
     }
 }
 
@@ -95,6 +112,7 @@ pub(super) struct Connection<D> {
     desk: D,
     scope: Scope,
     owners: Arc<Owners>,
+    metrics: Arc<Metrics>,
     closing: watch::Receiver<bool>,
     number: u64,
     next_handle: u32,
@@ -108,12 +126,20 @@ pub(super) struct Connection<D> {
 }
 
 impl<D: Desk> Connection<D> {
-    pub(super) fn new(desk: D, scope: Scope, owners: Arc<Owners>, closing: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        desk: D,
+        scope: Scope,
+        owners: Arc<Owners>,
+        metrics: Arc<Metrics>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
         let number = owners.connection();
+        metrics.websockets.inc();
         Self {
             desk,
             scope,
             owners,
+            metrics,
             closing,
             number,
             next_handle: 1,
@@ -235,7 +261,7 @@ impl<D: Desk> Connection<D> {
 
     fn pty(&mut self, handle: u32) -> Answer<&mut Pty> {
         match self.subs.get_mut(&handle).map(|sub| &mut sub.kind) {
-            Some(Kind::Pty(pty)) => Ok(pty),
+            Some(Kind::Pty(pty, _)) => Ok(pty),
             Some(Kind::Events(_)) => Err(invalid("events are not a terminal").reason("not_a_terminal")),
             None => Err(not_found("there is no such handle")),
         }
@@ -286,7 +312,7 @@ impl<D: Desk> Connection<D> {
         let size = pty.channel.size();
         self.outbox.push_back(frame::subscribed(name, handle, held.end, size, (state, replay)));
         let lease = pty.first_lease();
-        self.add(name, Kind::Pty(Box::new(pty))).await;
+        self.add(name, Kind::Pty(Box::new(pty), Counted::new(&self.metrics))).await;
         self.watch_terminal(handle, changes);
         match lease {
             Some(lease) => self.catch_up(handle, lease),
@@ -512,8 +538,13 @@ impl<D: Desk> Connection<D> {
                     let last = *last;
                     self.tell_events(handle, last).await;
                 }
-                Kind::Pty(pty) => match pty.turn().await {
+                Kind::Pty(pty, _) => match pty.turn().await {
                     Turn::More(frame) => {
+                        self.enqueue(handle);
+                        return Some(frame);
+                    }
+                    Turn::Gap(frame) => {
+                        self.metrics.gaps.inc();
                         self.enqueue(handle);
                         return Some(frame);
                     }
@@ -564,7 +595,7 @@ impl<D: Desk> Connection<D> {
     async fn drop_sub(&mut self, handle: u32) {
         let Some(sub) = self.subs.remove(&handle) else { return };
         self.handles.retain(|_, it| *it != handle);
-        let Kind::Pty(pty) = sub.kind else { return };
+        let Kind::Pty(pty, _) = sub.kind else { return };
         self.owners.release(pty.terminal, self.subscriber(handle));
         if let (TerminalId::Task(id), false) = (pty.terminal, pty.is_over()) {
             self.desk.detached(id).await;

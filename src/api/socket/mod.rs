@@ -46,7 +46,7 @@ pub(super) async fn upgrade(request: Request) -> Answer<Response> {
     }
     let scope = actor.scope;
     let desk = ProjectDesk::new(api.handle, actor, project);
-    let connection = Connection::new(desk, scope, api.owners, api.closing);
+    let connection = Connection::new(desk, scope, api.owners, api.metrics, api.closing);
     Ok(upgrade.on_upgrade(async move |socket| {
         connection.run(socket).await;
         drop(seat);
