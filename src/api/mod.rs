@@ -25,6 +25,8 @@ mod state;
 mod tasks;
 mod terminals;
 mod transcript;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use door::{Door, Vault};

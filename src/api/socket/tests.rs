@@ -108,7 +108,9 @@ impl Server {
             let scope = *to_scope.lock().unwrap();
             let connection =
                 Connection::new(to_desk.clone(), scope, Arc::clone(&owners), Arc::default(), closes.clone());
-            std::future::ready(super::configured(upgrade).on_upgrade(|socket| connection.run(socket)))
+            std::future::ready(
+                super::upgrade::configured(upgrade).on_upgrade(|socket| connection.run(socket)),
+            )
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
