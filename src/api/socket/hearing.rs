@@ -12,9 +12,9 @@ use super::frame::{self, ChannelName};
 use super::owners::Subscriber;
 use super::subscription::{Pty, start};
 use super::waiting::Done;
-use super::wire::{Mode, Said, Subscribe};
 use crate::api::error::{invalid, not_found};
 use crate::api::wire;
+use crate::api::wire::frames::{self, Mode, Said, Subscribe};
 use crate::daemon::{Answer, Code, Refusal, TerminalId};
 use crate::model::{Offset, Scope, Size};
 
@@ -29,7 +29,7 @@ type Failure = (Refusal, Option<String>);
 impl<D: Desk> Connection<D> {
     pub(super) async fn hear(&mut self, message: Message) {
         let failure = match message {
-            Message::Text(text) => match super::wire::parse(&text) {
+            Message::Text(text) => match frames::parse(&text) {
                 Ok(said) => self.obey(said).await.err(),
                 Err(failure) => Some(failure),
             },
@@ -167,7 +167,7 @@ impl<D: Desk> Connection<D> {
     }
 
     pub(super) fn typed_binary(&mut self, bytes: &Bytes) -> Answer<()> {
-        let (handle, payload) = super::wire::parse_binary(bytes)?;
+        let (handle, payload) = frames::parse_binary(bytes)?;
         self.typed(handle, payload)
     }
 

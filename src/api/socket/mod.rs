@@ -16,7 +16,6 @@ mod subscription;
 mod tests;
 mod upgrade;
 mod waiting;
-mod wire;
 
 pub(super) use owners::Owners;
 pub(super) use upgrade::upgrade;

@@ -15,63 +15,63 @@ const INPUT: u8 = 3;
 /// How a terminal is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
+pub(in crate::api) enum Mode {
     Interactive,
     View,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Subscribe {
+pub(in crate::api) struct Subscribe {
     #[serde(rename = "type")]
     _type: String,
-    pub(super) channel: String,
-    pub(super) since: Option<i64>,
-    pub(super) from: Option<u64>,
-    pub(super) cols: Option<Value>,
-    pub(super) rows: Option<Value>,
-    pub(super) mode: Option<Mode>,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) since: Option<i64>,
+    pub(in crate::api) from: Option<u64>,
+    pub(in crate::api) cols: Option<Value>,
+    pub(in crate::api) rows: Option<Value>,
+    pub(in crate::api) mode: Option<Mode>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Unsubscribe {
+pub(in crate::api) struct Unsubscribe {
     #[serde(rename = "type")]
     _type: String,
-    pub(super) channel: String,
+    pub(in crate::api) channel: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
+pub(in crate::api) struct Input {
     #[serde(rename = "type")]
     _type: String,
-    pub(super) channel: String,
-    pub(super) data: String,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) data: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Resize {
+pub(in crate::api) struct Resize {
     #[serde(rename = "type")]
     _type: String,
-    pub(super) channel: String,
-    pub(super) cols: Value,
-    pub(super) rows: Value,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) cols: Value,
+    pub(in crate::api) rows: Value,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Ack {
+pub(in crate::api) struct Ack {
     #[serde(rename = "type")]
     _type: String,
-    pub(super) channel: String,
-    pub(super) offset: u64,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) offset: u64,
 }
 
 /// One text frame from the client.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(in crate::api) enum Said {
     Subscribe(Subscribe),
     Unsubscribe(Unsubscribe),
     Input(Input),
@@ -89,7 +89,7 @@ struct Outline {
 }
 
 /// Reads a text frame; a refusal comes with the channel it names, if it names one.
-pub(super) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>)> {
+pub(in crate::api) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>)> {
     let text = text.as_bytes();
     let outline: Outline = parse_json(text).map_err(|refusal| (refusal, None))?;
     let said = match outline.kind.as_str() {
@@ -104,7 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>)> {
 }
 
 /// Reads a binary frame: the handle, and the bytes typed.
-pub(super) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
+pub(in crate::api) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
     match frame.get(..BINARY_HEADER) {
         Some(&[INPUT, a, b, c, d, ..]) => {
             Ok((u32::from_be_bytes([a, b, c, d]), frame.slice(BINARY_HEADER..)))
