@@ -18,13 +18,13 @@ pub(super) async fn ping(_request: Request) -> Answer<Response> {
 
 /// GET `/v1/status`
 pub(super) async fn status(request: Request) -> Answer<Response> {
-    let status = request.api.handle.status().await?;
+    let status = request.api.handle.status();
     Ok(answer(StatusCode::OK, &wire::Status::of(&status, TimeMs::now())))
 }
 
 /// GET `/v1/repos`
 pub(super) async fn repos(request: Request) -> Answer<Response> {
-    let projects = request.api.handle.projects().await?;
+    let projects = request.api.handle.projects();
     let repos: Vec<_> = projects.iter().map(wire::Repo::from).collect();
     Ok(answer(StatusCode::OK, &repos))
 }
@@ -32,7 +32,7 @@ pub(super) async fn repos(request: Request) -> Answer<Response> {
 /// POST `/v1/repos`
 pub(super) async fn add_repo(mut request: Request) -> Answer<Response> {
     let body: wire::AddRepo = request.json().await?;
-    let project = request.api.handle.add_project(request.actor()?, body.path.into()).await?;
+    let project = request.api.handle.add_project(body.path.into()).await?;
     let path = project.path.to_string_lossy();
     let body = json!({ "status": "added", "path": path, "project": project.id.as_str() });
     Ok(answer(StatusCode::CREATED, &body))

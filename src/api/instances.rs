@@ -33,7 +33,7 @@ fn state(word: &str) -> Answer<RunState> {
 pub(super) async fn cleanup(mut request: Request) -> Answer<Response> {
     let project = request.project()?;
     request.json::<Nothing>().await?;
-    let deleted = request.api.handle.cleanup(request.actor()?, &project).await?;
+    let deleted = request.api.handle.cleanup(&project).await?;
     Ok(json(StatusCode::OK, &serde_json::json!({ "deleted": deleted })))
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn restart(mut request: Request) -> Answer<Response> {
 pub(super) async fn delete(mut request: Request) -> Answer<Response> {
     let id = request.instance()?;
     request.json::<Nothing>().await?;
-    request.api.handle.delete(request.actor()?, id).await?;
+    request.api.handle.delete(id).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

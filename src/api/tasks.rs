@@ -23,7 +23,7 @@ pub(super) async fn run(mut request: Request) -> Answer<Response> {
     let key = idempotency_key(request.headers())?;
     let launch = launch_request(request.json().await?, key)?;
     Ok(match request.api.handle.launch(request.actor()?, &project, launch).await? {
-        Launched::Instance(instance) => json(StatusCode::ACCEPTED, &wire::Instance::from(&instance)),
+        Launched::Instance(instance) => json(StatusCode::ACCEPTED, &wire::Instance::from(instance.as_ref())),
         Launched::Confirm(question) => json(StatusCode::OK, &wire::ConfirmRequired::from(&question)),
     })
 }
@@ -34,7 +34,7 @@ pub(super) async fn confirm(mut request: Request) -> Answer<Response> {
     let body: wire::Confirm = request.json().await?;
     let handle = &request.api.handle;
     Ok(match handle.confirm(request.actor()?, &project, &body.confirm_id, body.proceed).await? {
-        Confirmed::Instance(instance) => json(StatusCode::ACCEPTED, &wire::Instance::from(&instance)),
+        Confirmed::Instance(instance) => json(StatusCode::ACCEPTED, &wire::Instance::from(instance.as_ref())),
         Confirmed::Cancelled => json(StatusCode::OK, &serde_json::json!({ "cancelled": true })),
     })
 }

@@ -1,12 +1,43 @@
 //! The orchestrator: inputs, a pure step, effects, and the loop that performs them.
+//!
+//! [`Input`] is everything that can wake it, `step` decides, [`Effect`] is what it wants done, the performer does it. Bytes of
+//! terminals never pass here: they go from a shim or tmux to a channel, and from a viewer to a shim.
 
+mod changes;
+mod effect;
+mod ended;
+mod facts;
 mod handle;
+mod ids;
+mod input;
+mod panes;
+mod perform;
+mod projects;
+mod reads;
 mod refusal;
+mod replies;
+mod run;
+mod start;
+mod state;
+mod step;
+mod terminals;
 mod view;
+mod watching;
 
+pub use effect::Effect;
+pub use facts::{Facts, task_limits};
 pub use handle::{Answer, Handle};
+pub use input::{
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+};
+pub use perform::Places;
+pub use projects::problems_json;
 pub use refusal::{Code, Refusal};
+pub use start::{Parts, start};
+pub use state::{Live, Phase, State};
+pub use step::step;
 pub use view::{
     AuditFilter, ConfirmRequired, Confirmed, InstanceFilter, LaunchRequest, Launched, Page, PaneView,
-    ProjectSummary, ReloadReport, Status, TaskView, TasksView, Terminal, TerminalId, Transcript, What,
+    ProjectSummary, ReloadReport, Status, StoredEvent, TaskView, TasksView, Terminal, TerminalId, Transcript,
+    What,
 };

@@ -72,3 +72,30 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<crate::store::Error> for Refusal {
+    fn from(error: crate::store::Error) -> Self {
+        use crate::store::Error;
+        let message = error.to_string();
+        match error {
+            Error::Busy | Error::Full | Error::Undone | Error::Closed | Error::ReadOnly(_) => {
+                Self::new(Code::Unavailable, message).reason("store")
+            }
+            Error::NoInstance => Self::new(Code::NotFound, message),
+            Error::Conflict(_) => Self::new(Code::Conflict, message).reason("store"),
+            Error::Cursor => Self::new(Code::InvalidRequest, message).reason("cursor"),
+            Error::Open { .. }
+            | Error::Newer { .. }
+            | Error::Foreign(_)
+            | Error::Corrupt(_)
+            | Error::Io(_)
+            | Error::Sql(_) => Self::new(Code::Internal, message).reason("store"),
+        }
+    }
+}
+
+impl From<crate::backend::BackendError> for Refusal {
+    fn from(error: crate::backend::BackendError) -> Self {
+        Self::new(Code::Unavailable, error.to_string()).reason("backend")
+    }
+}

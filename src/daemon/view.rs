@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::broker::{Channel, History};
-use crate::model::{BackendKind, Instance, InstanceId, ProjectId, RunState, Size, TimeMs};
+use crate::model::{BackendKind, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::{Problem, TaskDef};
+pub use crate::store::{EventFilter as AuditFilter, Page, RunFilter as InstanceFilter, StoredEvent};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct LaunchRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launched {
     /// It is recorded and being started.
-    Instance(Instance),
+    Instance(Box<Instance>),
     /// The task wants a person's yes first.
     Confirm(ConfirmRequired),
 }
@@ -60,7 +61,7 @@ pub struct ConfirmRequired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
     /// It is recorded and being started.
-    Instance(Instance),
+    Instance(Box<Instance>),
     /// The person said no.
     Cancelled,
 }
@@ -98,35 +99,6 @@ pub struct TasksView {
     pub instances: Vec<Instance>,
     /// Problems of the project file.
     pub problems: Vec<Problem>,
-}
-
-/// Which instances to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InstanceFilter {
-    /// Only runs of this named task.
-    pub task_name: Option<String>,
-    /// Only these states; empty means all.
-    pub states: Vec<RunState>,
-}
-
-/// Which audit events to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Only of this project.
-    pub project: Option<String>,
-    /// Only of this kind.
-    pub kind: Option<String>,
-    /// Only those with a larger id.
-    pub since: Option<i64>,
-}
-
-/// One page of a list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Where the next page starts; `None` at the end.
-    pub next_cursor: Option<String>,
 }
 
 /// A pane of a project's tmux session that no instance owns.

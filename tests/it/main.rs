@@ -5,8 +5,17 @@
     reason = "tests start processes, read clocks and stop at the first surprise"
 )]
 
+mod abnf;
+mod cli;
+mod control;
+mod demo_project;
+mod fuzz;
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;
+mod grammar;
 mod journal;
 mod project;
+mod replay;
 mod shim;
 mod store_story;
 mod demo_project;

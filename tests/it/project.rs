@@ -87,6 +87,93 @@ fn the_list_of_problems_is_bounded_and_says_so() {
     assert!(parsed.problems[MAX_PROBLEMS].message.contains("more problems"));
 }
 
+/// Parses and shows whatever it is; the outcome must make sense.
+fn survive(text: &[u8]) {
+    let main = Source::new("f", text);
+    let parsed = parse(&main, None);
+    assert_eq!(parsed.project.is_some(), parsed.problems.is_empty());
+    for problem in &parsed.problems {
+        assert!(problem.span.start <= problem.span.end && problem.span.end <= main.text.len(), "{problem:?}");
+        assert_eq!(main.position(problem.span.start), (problem.line, problem.column));
+    }
+    let shown = render(&parsed.problems, &[&main], false);
+    assert!(shown.matches("error: ").count() >= parsed.problems.len());
+}
+
+#[test]
+fn a_file_cut_anywhere_is_survived() {
+    for path in fixtures("ok").into_iter().chain(fixtures("err")) {
+        let text = fs::read(path).unwrap();
+        let step = if text.len() > 1000 { 97 } else { 1 };
+        for cut in (0..text.len()).step_by(step) {
+            survive(&text[..cut]);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn any_soup_of_yaml_is_survived(soup in proptest::collection::vec(proptest::sample::select(SOUP), 0..60)) {
+        survive(soup.concat().as_bytes());
+        survive(format!("tasks:\n  test:\n{}", soup.concat()).as_bytes());
+    }
+}
+
+const SOUP: &[&str] = &[
+    "tasks:",
+    "test",
+    ": ",
+    "command",
+    "env",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n      ",
+    "- ",
+    "? ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!t ",
+    "!!str ",
+    "|\n",
+    ">\n",
+    "\"",
+    "'",
+    "#",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "\t",
+    "é",
+    "🎉",
+    "1",
+    "true",
+    "null",
+    "~",
+    "\r\n",
+    "\\0",
+    "\\u0000",
+    "\u{2028}",
+    "\u{85}",
+    "\u{feff}",
+    "@",
+    "`",
+    "history_count: ",
+    "3.0",
+    ".nan",
+    "1e999",
+    "99999999999999999999",
+    "project: ",
+    "cwd: ",
+];
+
 /// `head` and as many pieces as fit into the largest file, at most `count`.
 fn fill(head: &str, count: usize, piece: &dyn Fn(usize) -> String) -> String {
     let mut text = head.to_owned();

@@ -34,6 +34,8 @@ export interface ChannelDeps {
   /** The size this page would like, when it may have a say. */
   size(): Size | null;
   changed(state: ChannelState): void;
+  /** Something that was asked of a living terminal did not happen. */
+  notice(text: string): void;
 }
 
 /** Rendered bytes after which the server is told; it stops at 100 000 without word and goes on below 5 000. */
@@ -55,12 +57,14 @@ export class Channel {
   /** A range said to be missing, until a snapshot or later bytes show how it goes on. */
   #missing: Gap | null = null;
   #awaitsSnapshot = false;
+  /** A snapshot may come in several frames of one offset: where the one being read stands. */
+  #snapshotAt: number | null = null;
   #damaged = 0;
   #wished: Size | null = null;
 
   constructor(
     readonly name: string,
-    readonly mode: Mode,
+    public mode: Mode,
     private readonly deps: ChannelDeps,
   ) {}
 
@@ -89,6 +93,7 @@ export class Channel {
     if (this.state.at !== 'subscribing') return;
     this.#liveFrom = message.offset;
     this.#missing = null;
+    this.#snapshotAt = null;
     this.#awaitsSnapshot = message.replay === 'snapshot';
     this.deps.screen.resize(message.cols, message.rows);
     this.sizedByOther = !same(this.#wished, message);
@@ -105,6 +110,7 @@ export class Channel {
   onGap(gap: Gap): void {
     if (this.state.at !== 'live') return;
     this.#missing = gap;
+    this.#snapshotAt = null;
   }
 
   onSize(size: SizeChange): void {
@@ -120,7 +126,16 @@ export class Channel {
   }
 
   onError(error: ErrorMessage): void {
-    if (this.state.at !== 'subscribing') return;
+    if (this.state.at !== 'subscribing') {
+      // `conflict` is what was typed after the program ended, which the end itself tells.
+      if (error.code !== 'conflict') this.deps.notice(error.message);
+      return;
+    }
+    if (error.code === 'forbidden' && this.mode === 'interactive') {
+      this.mode = 'view';
+      this.subscribe();
+      return;
+    }
     if (error.code === 'invalid_request' && this.#position !== null) {
       // The server does not have the bytes this page counted: only its own account is right.
       this.#position = null;
@@ -159,6 +174,7 @@ export class Channel {
 
   #output(frame: Frame): void {
     this.#skipMissing(frame.offset);
+    this.#snapshotAt = null;
     if (this.#awaitsSnapshot) return;
     if (frame.offset !== this.#position) return this.#damage();
     const end = frame.offset + frame.payload.length;
@@ -170,7 +186,8 @@ export class Channel {
   }
 
   #snapshot(frame: Frame): void {
-    this.deps.screen.reset();
+    if (this.#snapshotAt !== frame.offset) this.deps.screen.reset();
+    this.#snapshotAt = frame.offset;
     this.deps.screen.write(frame.payload, frame.offset, false);
     this.#startAt(frame.offset);
     this.#acked = NEVER; // the dump itself is acknowledged too, so that the server counts from here

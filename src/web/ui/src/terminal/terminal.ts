@@ -39,6 +39,9 @@ export interface OpenTerminal {
 }
 
 const SCROLLBACK_LINES = 10_000;
+const HIDE_CURSOR = '\x1b[?25l';
+/** One paste. The daemon holds about this much for a program that does not read yet; more would arrive in part. */
+const INPUT_LIMIT_BYTES = 240 * 1024;
 const RESIZE_SETTLES_MS = 120;
 const FONT = 'ui-monospace, "JetBrains Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 
@@ -56,9 +59,10 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     sendBinary: (frame) => deps.socket.sendBinary(frame),
     size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
     changed: (state) => {
-      show(term, state, deps.mode);
+      show(term, state, channel.mode);
       deps.state(state);
     },
+    notice: (text) => deps.notice(text),
   });
   const claim = claimOn(deps.channel);
   guardReplies(term.parser, () => deps.answers && claim.held() && !channel.sizedByOther && writer.parsesLive);
@@ -73,6 +77,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
       message: (message) => hear(channel, message),
       frame: (frame) => channel.onFrame(frame),
     }),
+    () => channel.disconnected(),
     () => claim.dispose(),
     () => term.dispose(),
   ];
@@ -112,7 +117,7 @@ function show(term: Terminal, state: ChannelState, mode: Mode): void {
   const takesInput = state.at === 'live' && mode === 'interactive';
   term.options.disableStdin = !takesInput;
   term.options.cursorBlink = takesInput && !matchMedia('(prefers-reduced-motion: reduce)').matches;
-  term.options.cursorInactiveStyle = state.at === 'ended' ? 'none' : 'outline';
+  if (state.at === 'ended') term.write(HIDE_CURSOR);
 }
 
 function hear(channel: Channel, message: ServerMessage): void {
@@ -146,8 +151,9 @@ function keepSize(
   };
   const take = (): void => {
     claim.take();
+    if (!channel.sizedByOther) return;
     const size = measure();
-    if (channel.sizedByOther && size !== null) channel.resize(size);
+    if (size !== null) channel.resize(size);
     report();
   };
 
@@ -178,7 +184,7 @@ function sendInput(container: HTMLElement, term: Terminal, channel: Channel, dep
     setTimeout(() => (focusMoves = false));
   };
   const send = (data: Uint8Array): void => {
-    if (!deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing was sent.');
+    if (data.length > INPUT_LIMIT_BYTES || !deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing of it was sent.');
     else if (!channel.input(data)) deps.notice('Not connected: the input was not sent.');
   };
   const text = term.onData((data) => {

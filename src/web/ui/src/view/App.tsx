@@ -134,8 +134,10 @@ const Connection: Component<{ link: Link; retry: () => void }> = (props) => {
   return (
     <span class="connection" data-link={props.link.at} role="status">
       <span class="dot" aria-hidden="true" />
-      {WORDS[props.link.at]}
-      <span aria-hidden="true">{wait()}</span>
+      <span>
+        {WORDS[props.link.at]}
+        <span aria-hidden="true">{wait()}</span>
+      </span>
       <Show when={props.link.at === 'waiting'}>
         <button type="button" class="small" onClick={() => props.retry()}>
           Now

@@ -1,5 +1,6 @@
 // One run in its terminal: name, state, what can be done, and the other runs of the same task.
 
+import Accessibility from 'lucide-solid/icons/accessibility';
 import RotateCw from 'lucide-solid/icons/rotate-cw';
 import Square from 'lucide-solid/icons/square';
 import Trash from 'lucide-solid/icons/trash';
@@ -45,13 +46,17 @@ const Absent: Component<{ gone: boolean; project: string }> = (props) => (
 
 const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
   let bar!: HTMLElement;
-  const siblings = (): Instance[] => props.project.state.runs.filter((it) => it.task_name === props.run.task_name);
+  // The list may not hold a new run yet; its tab is there from the start all the same, so that the terminal keeps its size.
+  const siblings = (): Instance[] => {
+    const listed = props.project.state.runs.filter((it) => it.task_name === props.run.task_name);
+    return listed.some((it) => it.id === props.run.id) ? listed : [props.run, ...listed];
+  };
   createEffect(() => (document.title = `${labelOf(props.run)} · ${props.project.id} · kas`));
   onCleanup(() => (document.title = 'kas'));
   return (
     <section class="task-view">
       <Bar ref={(element) => (bar = element)} project={props.project} run={props.run} />
-      <Show when={props.run.task_name !== null && siblings().length > 0}>
+      <Show when={props.run.task_name !== null}>
         <Tabs project={props.project} runs={siblings()} current={props.run.id} />
       </Show>
       <div class="panel" id="terminal-panel" role={props.run.task_name === null ? undefined : 'tabpanel'} aria-labelledby={`tab-${props.run.id}`}>
@@ -114,9 +119,9 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
         <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
           <RotateCw size={15} /> <span>Restart</span>
         </button>
-        <label class="toggle" title="Makes the terminal readable for screen readers">
-          <input type="checkbox" checked={screenReader()} onChange={toggleScreenReader} /> <span>Screen reader</span>
-        </label>
+        <button type="button" aria-pressed={screenReader()} title="Makes the terminal readable for screen readers" onClick={toggleScreenReader}>
+          <Accessibility size={15} /> <span>Screen reader</span>
+        </button>
       </div>
     </header>
   );

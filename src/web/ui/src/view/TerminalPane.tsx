@@ -49,7 +49,8 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
       link: askToOpen,
       leave: () => props.leave(),
     });
-    if (props.mode === 'interactive') terminal.focus();
+    // On a touch screen the focus would bring up the keyboard and hide half of what there is to see.
+    if (props.mode === 'interactive' && !matchMedia('(pointer: coarse)').matches) terminal.focus();
     onCleanup(() => terminal.dispose());
   });
   return (
@@ -60,7 +61,7 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
       </p>
       <Show when={trouble(state(), props.project)}>{(text) => <p class="strip warn">{text()}</p>}</Show>
       <Show when={foreign() && state().at === 'live'}>
-        <p class="strip">Sized by another viewer; click or type to take over the size.</p>
+        <p class="strip aside">Sized by another viewer; click or type to take over the size.</p>
       </Show>
     </div>
   );

@@ -1,0 +1,54 @@
+//! What holds one run: its shim, and on tmux the window around it.
+
+use bytes::Bytes;
+
+use super::BackendError;
+use super::tmux::{Tmux, Window};
+use crate::model::Size;
+use crate::shim::Client;
+
+/// A cheap clone that reaches a live run's holder.
+#[derive(Clone)]
+pub struct Holder {
+    shim: Client,
+    window: Option<(Window, Tmux)>,
+}
+
+impl Holder {
+    /// A shim, and the window it lives in if it lives in one.
+    #[must_use]
+    pub const fn new(shim: Client, window: Option<(Window, Tmux)>) -> Self {
+        Self { shim, window }
+    }
+
+    /// The shim.
+    #[must_use]
+    pub const fn shim(&self) -> &Client {
+        &self.shim
+    }
+
+    /// Whether the run has a window.
+    #[must_use]
+    pub const fn has_window(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Gives bytes to the program, in order, once; waits while it does not read.
+    ///
+    /// # Errors
+    /// When the shim is gone.
+    pub async fn input(&self, bytes: Bytes) -> Result<(), BackendError> {
+        Ok(self.shim.input(bytes).await?)
+    }
+
+    /// Sets the terminal's size: the window's, which the shim follows, or the shim's own.
+    ///
+    /// # Errors
+    /// When tmux or the shim cannot be told.
+    pub async fn resize(&self, size: Size) -> Result<(), BackendError> {
+        match &self.window {
+            Some((window, tmux)) => tmux.resize(window, size).await,
+            None => Ok(self.shim.resize(size).await?),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! From options to a daemon that serves, and from a signal to its end.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::lock::Lock;
+use super::vault::StoreVault;
+use super::{Error, log, operator};
+use crate::api::{Api, Door, Listeners, bind_control, serve};
+use crate::auth::{Keys, bootstrap_token};
+use crate::backend::tmux::{self, Tmux};
+use crate::config::{self, Config, Env, Paths, PtyOnRestart};
+use crate::daemon::{self, Facts, Handle, Parts, Places};
+use crate::lifecycle::OnRestart;
+use crate::model::TimeMs;
+use crate::store::Store;
+
+/// Reports of tmux that wait for the daemon; tmux's adapter waits beyond it.
+const REPORTS: usize = 256;
+/// How long open connections may take to close at the end.
+const CLOSES_IN: Duration = Duration::from_secs(1);
+
+/// What the command line says about the daemon.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The configuration file (`--config`).
+    pub config: Option<PathBuf>,
+    /// Where to serve HTTP (`--http`), over the configuration.
+    pub http: Option<String>,
+    /// The control socket (`--socket`), over the configuration.
+    pub socket: Option<PathBuf>,
+    /// Written to once the daemon serves.
+    pub ready: Option<OwnedFd>,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. Tasks live on.
+///
+/// # Errors
+/// Why it did not start; [`Error::exit_code`] tells them apart.
+pub fn run_blocking(options: Options) -> Result<(), Error> {
+    let env = Env::of_process();
+    log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let ended = runtime.block_on(run(options, env));
+    // What still runs is given up: tasks live in their shims, and what was answered is in the store.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(options: Options, env: Env) -> Result<(), Error> {
+    let signals = Signals::listen()?;
+    let default = Paths::new(&env, None)?.config_file;
+    let mut config = config::load(options.config.as_deref(), &default)?;
+    if let Some(http) = &options.http {
+        config.http_addr = config::parse_http_addr(http)?;
+        config.check_http()?;
+    }
+    let paths = Paths::new(&env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
+    config::ensure_private_dir(&paths.state_dir)?;
+    let _lock = Lock::take(&paths.lock)?;
+    let store = open_store(&paths).await?;
+    let operator = operator::name(env.uid());
+    let keys = keys(&paths, &store, &operator).await?;
+    let (resolved, tmux) = backend(&config, &env, &paths).await?;
+    let facts =
+        Facts::new(config.clone(), (options.config.clone(), default), operator, resolved, TimeMs::now());
+    let parts = Parts {
+        facts,
+        store: store.clone(),
+        tmux,
+        places: places(&config, &env, &paths)?,
+        on_restart: on_restart(&config),
+        poll_interval: config.poll_interval_sec,
+    };
+    let handle = daemon::start(parts).await?;
+    register(&handle, &config).await;
+
+    let listeners = listen(&config, &paths).await?;
+    let bound = listeners.http.as_ref().map(tokio::net::TcpListener::local_addr);
+    let bound = bound.transpose().context("the bound address")?;
+    if let Some(address) = bound {
+        handle.serving_http_on(address.to_string());
+    }
+    let door = Door::new(keys, bound.map(|address| address.port()), &[], StoreVault(store));
+    let (close, closing) = watch::channel(false);
+    let api = Api::new(handle.clone(), door, Arc::default(), closing);
+    let mut serving = std::pin::pin!(serve(api, listeners));
+    tell_ready(&options, &paths, bound)?;
+    tokio::select! {
+        () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
+        () = signals.until_shutdown(&handle) => {}
+    }
+    tracing::info!("shutting down; tasks live on");
+    close.send_replace(true);
+    if tokio::time::timeout(CLOSES_IN, serving).await.is_err() {
+        tracing::info!("some connections did not close in time");
+    }
+    Ok(())
+}
+
+async fn open_store(paths: &Paths) -> Result<Store, Error> {
+    let database = paths.database.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&database)).await.context("opening the store")?;
+    Ok(opened.map_err(anyhow::Error::from)?)
+}
+
+async fn keys(paths: &Paths, store: &Store, operator: &str) -> Result<Keys, Error> {
+    let bootstrap = bootstrap_token(&paths.token).map_err(anyhow::Error::from)?;
+    let now = TimeMs::now();
+    let tokens = store.tokens().await.map_err(anyhow::Error::from)?;
+    let sessions = store.sessions(now).await.map_err(anyhow::Error::from)?;
+    Ok(Keys::new(operator.to_owned(), &bootstrap, tokens, sessions))
+}
+
+fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
+    Ok(Places {
+        instances: paths.instances.clone(),
+        kas: std::env::current_exe().context("this program's own path")?,
+        env: config::task_env(env.vars()),
+        transcript_bytes: config.limits.transcript_bytes,
+        scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),
+        boot_id: crate::journal::boot_id().context("this boot's id")?,
+    })
+}
+
+const fn on_restart(config: &Config) -> OnRestart {
+    match config.task_runner.pty_on_restart {
+        PtyOnRestart::Reattach => OnRestart::Reattach,
+        PtyOnRestart::Fail => OnRestart::Fail,
+    }
+}
+
+type Resolved = (crate::model::BackendKind, Option<String>);
+
+/// Chooses the backend by the table of `seeds/004`, "Backend resolution", and says which.
+async fn backend(
+    config: &Config,
+    env: &Env,
+    paths: &Paths,
+) -> Result<(Resolved, Option<(Tmux, mpsc::Receiver<tmux::Report>)>), Error> {
+    let settings =
+        tmux::Settings::new(&config.task_runner, env, &paths.state_dir, config.limits.scrollback_lines);
+    let probe = tmux::probe(&settings).await;
+    let resolved = tmux::resolve(config.task_runner.backend, &probe)
+        .map_err(|error| Error::NoTmux(error.to_string()))?;
+    tracing::info!("{}", resolved.log);
+    if let Some(warning) = &resolved.warning {
+        tracing::warn!("{warning}");
+    }
+    let (report, reports) = mpsc::channel(REPORTS);
+    let found = probe.version().map(|version| (version.to_string(), Tmux::new(settings, version, report)));
+    let (version, tmux) = found.unzip();
+    Ok(((resolved.backend, version), tmux.map(|tmux| (tmux, reports))))
+}
+
+/// Registers the configuration's `repos`; one that cannot be is said and left out.
+async fn register(handle: &Handle, config: &Config) {
+    let known: Vec<PathBuf> = handle.projects().into_iter().map(|project| project.path).collect();
+    for path in &config.repos {
+        if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
+            continue;
+        }
+        if let Err(refusal) = handle.add_project(path.clone()).await {
+            tracing::error!(path = %path.display(), "cannot register: {refusal}");
+        }
+    }
+}
+
+async fn listen(config: &Config, paths: &Paths) -> Result<Listeners, Error> {
+    config::ensure_private_dir(&paths.runtime_dir)?;
+    let control = bind_control(&paths.socket).map_err(anyhow::Error::from)?;
+    let http = match config.http_addr {
+        None => None,
+        Some(addr) => {
+            let listener = tokio::net::TcpListener::bind(addr).await;
+            Some(listener.with_context(|| format!("cannot serve HTTP on {addr}; set another http_addr"))?)
+        }
+    };
+    Ok(Listeners { control: Some(control), http })
+}
+
+fn tell_ready(options: &Options, paths: &Paths, http: Option<SocketAddr>) -> Result<(), Error> {
+    let http = http.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(socket = %paths.socket.display(), http, "ready");
+    if let Some(ready) = &options.ready {
+        rustix::io::write(ready, b"ready\n").context("telling that the daemon is ready")?;
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads on every SIGHUP; ends at SIGTERM or SIGINT.
+    async fn until_shutdown(mut self, handle: &Handle) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    if let Err(refusal) = handle.reload().await {
+                        tracing::error!("reload: {refusal}");
+                    }
+                }
+            }
+        }
+    }
+}

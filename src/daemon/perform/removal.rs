@@ -1,0 +1,53 @@
+//! Deleting ended runs: asked for, or because history keeps no more.
+
+use super::{Performer, count};
+use crate::daemon::input::{DeleteTarget, Reply};
+use crate::daemon::refusal::{Code, Refusal};
+use crate::model::{Instance, InstanceId, ProjectId, TaskName};
+use crate::policy;
+use crate::store::Change;
+
+impl Performer {
+    pub(super) async fn delete(&self, target: DeleteTarget) -> Result<Reply, Refusal> {
+        match target {
+            DeleteTarget::One(id) => {
+                let missing = || Refusal::new(Code::NotFound, format!("There is no instance {id}."));
+                let record = self.shared.store.run(id).await?.ok_or_else(missing)?;
+                self.delete_ended(vec![record.run.instance]).await?;
+                Ok(Reply::Done)
+            }
+            DeleteTarget::Project(project) => {
+                let ended = self.shared.store.all_ended(project).await?;
+                Ok(count(self.delete_ended(ended).await?))
+            }
+        }
+    }
+
+    /// Ends the runs' windows, then deletes records and transcripts. A window that cannot be ended keeps its record.
+    async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
+        for instance in &ended {
+            if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
+                tmux.kill_window(&instance.project_id, instance.id).await?;
+            }
+        }
+        let deletes = ended.iter().map(|instance| instance.id).collect();
+        Ok(self.shared.store.record(Change { deletes, ..Change::default() }).await?.deleted)
+    }
+
+    /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
+    pub(super) async fn cull(&self, project: ProjectId, task: Option<TaskName>, history: Option<u8>) {
+        let culled = async {
+            let keep = if task.is_some() { policy::kept_of_task(history) } else { policy::AD_HOC_KEPT };
+            let ended = self.shared.store.ended(project, task).await?;
+            let over: Vec<InstanceId> = policy::cull(ended, keep);
+            let records = self.shared.store.runs_of(over).await?;
+            self.delete_ended(records.into_iter().map(|record| record.run.instance).collect()).await
+        };
+        let culled: Result<u64, Refusal> = culled.await;
+        match culled {
+            Ok(0) => {}
+            Ok(deleted) => tracing::debug!(deleted, "history culled"),
+            Err(error) => tracing::warn!(%error, "history could not be culled; it is tried at the next end"),
+        }
+    }
+}

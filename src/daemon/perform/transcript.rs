@@ -1,0 +1,66 @@
+//! From a journal on disk to the transcript that the store keeps.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::journal::{Found, Reader};
+use crate::model::{Offset, TimeMs};
+use crate::store::Transcript;
+
+/// One read, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// What a run wrote, as far as its journal holds it; `None` when there is no journal, which is said.
+pub async fn read(dir: PathBuf) -> Option<Transcript> {
+    let at = dir.clone();
+    match tokio::task::spawn_blocking(move || read_blocking(&dir)).await {
+        Ok(Ok(transcript)) => Some(transcript),
+        Ok(Err(error)) => {
+            tracing::error!(dir = %at.display(), %error, "the journal cannot be read; the run is kept without it");
+            None
+        }
+        Err(error) => {
+            tracing::error!(dir = %at.display(), %error, "reading the journal failed");
+            None
+        }
+    }
+}
+
+fn read_blocking(dir: &Path) -> io::Result<Transcript> {
+    let mut reader = Reader::new(dir);
+    let (start, end) = reader.range()?;
+    let (start, bytes) = newest_contiguous(&mut reader, start, end)?;
+    let index = reader.index()?;
+    let checkpoint = reader.checkpoint()?.filter(|checkpoint| checkpoint.offset == start);
+    Ok(Transcript {
+        start,
+        line_count: memchr::memchr_iter(b'\n', &bytes).count() as u64,
+        bytes,
+        times: index.times.into_iter().map(|(offset, at)| (offset, at.0)).collect(),
+        sizes: index.sizes,
+        checkpoint: checkpoint.map(|checkpoint| (checkpoint.size, checkpoint.dump)),
+        created_at: TimeMs::now(),
+    })
+}
+
+/// The bytes after the last hole. A hole is there only where the disk was full; what is before it is dropped with it.
+fn newest_contiguous(reader: &mut Reader, mut start: Offset, end: Offset) -> io::Result<(Offset, Bytes)> {
+    let mut bytes = BytesMut::new();
+    loop {
+        let at = start.after(bytes.len());
+        if at >= end {
+            return Ok((start, bytes.freeze()));
+        }
+        match reader.read_at(at, PIECE)? {
+            Found::Bytes(piece) => bytes.extend_from_slice(&piece),
+            Found::End => return Ok((start, bytes.freeze())),
+            Found::Missing { to, .. } => {
+                tracing::warn!(from = at.0, to = to.0, "bytes could not be written while the run lasted");
+                start = to;
+                bytes.clear();
+            }
+        }
+    }
+}

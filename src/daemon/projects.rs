@@ -1,0 +1,129 @@
+//! Project files on disk: read again whenever they are looked at, parsed again when they changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use serde_json::json;
+
+use super::handle::Handle;
+use super::input::{Input, Project};
+use super::refusal::{Code, Refusal};
+use crate::config::{Error, ProjectSources, read_project};
+use crate::model::ProjectId;
+use crate::project::Problem;
+
+/// What was last seen of each project's files.
+#[derive(Default)]
+pub struct Files {
+    seen: DashMap<ProjectId, Result<ProjectSources, String>>,
+}
+
+impl Files {
+    /// The project as its files say now, with the input that tells the orchestrator; `None` when nothing changed.
+    pub async fn refresh(&self, known: &Project) -> Option<(Project, Input)> {
+        let read = off_thread(known.path.clone()).await?;
+        let seen = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
+        if self.seen.get(&known.id).is_some_and(|last| *last == seen) {
+            return None;
+        }
+        self.seen.insert(known.id.clone(), seen);
+        let (tasks, problems) = match read {
+            Ok(sources) => {
+                let parsed = sources.parse();
+                let problems =
+                    parsed.problems.into_iter().chain(renamed(known, parsed.project.as_ref())).collect();
+                (parsed.project.map(|project| project.tasks), problems)
+            }
+            Err(error) => (None, vec![error.problem(".kaged/project.yaml")]),
+        };
+        let mut project = known.clone();
+        if let Some(tasks) = &tasks {
+            project.tasks = Arc::new(tasks.clone());
+        }
+        project.problems = Arc::new(problems.clone());
+        Some((project, Input::ProjectRead { id: known.id.clone(), tasks, problems }))
+    }
+
+    /// A directory's project, to be registered.
+    ///
+    /// # Errors
+    /// `invalid_request`: not a directory, no project file, or its problems in `details`.
+    pub async fn read_new(&self, path: &Path) -> Result<Project, Refusal> {
+        let bad = |message: String, reason| Refusal::new(Code::InvalidRequest, message).reason(reason);
+        let shown = path.display();
+        let path = path.canonicalize().map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
+        if !path.is_dir() {
+            return Err(bad(format!("{shown} is not a directory."), "not_a_directory"));
+        }
+        let read =
+            off_thread(path.clone()).await.unwrap_or_else(|| Err(Error::NotFound { path: path.clone() }));
+        let sources = read.map_err(|error| bad(format!("{error}."), "no_project_file"))?;
+        let parsed = sources.parse();
+        let Some(read) = parsed.project.filter(|_| parsed.problems.is_empty()) else {
+            let count = parsed.problems.len();
+            let message = format!("The project file of {shown} has {count} problem(s); see `kas check`.");
+            return Err(bad(message, "project_invalid").detail("problems", problems_json(&parsed.problems)));
+        };
+        let id = read.id.or_else(|| slug_of(&path)).ok_or_else(|| {
+            bad(format!("No id can be made of the name of {shown}: add a `project:` key."), "no_id")
+        })?;
+        self.seen.insert(id.clone(), Ok(sources));
+        Ok(Project { id, path, tasks: Arc::new(read.tasks), problems: Arc::default() })
+    }
+
+    /// Forgets a project, so that its files count as new when they are next looked at.
+    pub fn forget(&self, id: &ProjectId) {
+        self.seen.remove(id);
+    }
+}
+
+/// Looks at every project's files from time to time, so that a change is told without anybody asking.
+pub async fn poll(handle: Handle, every: Duration) {
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(200)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for project in handle.projects() {
+            if let Err(refusal) = handle.fresh(&project.id).await {
+                tracing::debug!(project = %project.id, %refusal, "the project went away while its files were read");
+            }
+        }
+    }
+}
+
+async fn off_thread(path: PathBuf) -> Option<Result<ProjectSources, Error>> {
+    let read =
+        tokio::task::spawn_blocking(move || read_project(&path).map(|sources| sources.named_from(&path)))
+            .await;
+    read.inspect_err(|error| tracing::error!(%error, "reading a project file failed")).ok()
+}
+
+fn slug_of(path: &Path) -> Option<ProjectId> {
+    ProjectId::slug(&path.file_name()?.to_string_lossy())
+}
+
+/// A registered project keeps its id; a file that says another one is told so.
+fn renamed(known: &Project, read: Option<&crate::project::Project>) -> Option<Problem> {
+    let id = read?.id.as_ref().filter(|id| **id != known.id)?;
+    let message =
+        format!("the project is registered as {}; to call it {id}, remove and add it again", known.id);
+    Some(crate::project::Source::new(".kaged/project.yaml", Vec::new()).problem(0..0, message))
+}
+
+/// Problems as `details.problems` shows them.
+#[must_use]
+pub fn problems_json(problems: &[Problem]) -> serde_json::Value {
+    let one = |problem: &Problem| {
+        json!({
+            "file": problem.file,
+            "line": problem.line,
+            "column": problem.column,
+            "path": problem.path,
+            "message": problem.message,
+            "hint": problem.hint,
+        })
+    };
+    problems.iter().map(one).collect()
+}

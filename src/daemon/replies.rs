@@ -1,0 +1,41 @@
+//! Who waits for an answer.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::input::{Reply, ReplyId};
+use super::refusal::Refusal;
+
+type Waiting = HashMap<ReplyId, oneshot::Sender<Result<Reply, Refusal>>>;
+
+/// The callers that wait. As many as there are requests, which the API caps.
+#[derive(Debug, Default)]
+pub struct Replies {
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+impl Replies {
+    /// A new caller: its id for the input, and where the answer will come.
+    pub fn expect(&self) -> (ReplyId, oneshot::Receiver<Result<Reply, Refusal>>) {
+        let id = ReplyId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        self.locked().insert(id, sender);
+        (id, receiver)
+    }
+
+    /// Tells a caller; one that left meanwhile is forgotten.
+    pub fn answer(&self, id: ReplyId, answer: Result<Reply, Refusal>) {
+        let sender = self.locked().remove(&id);
+        if sender.is_some_and(|sender| sender.send(answer).is_err()) {
+            tracing::debug!(?id, "the caller left before its answer came");
+        }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! What the orchestrator knows: projects, and the runs that are not over. Ended runs are the store's.
+
+use std::collections::BTreeMap;
+
+use super::input::{Plan, Project, ReplyId};
+use crate::lifecycle::Run;
+use crate::model::{BackendKind, InstanceId, ProjectId};
+use crate::policy::{Confirmations, TaskLimits};
+
+/// All of it.
+#[derive(Debug)]
+pub struct State {
+    /// How much may run at once.
+    pub limits: TaskLimits,
+    /// The backend new runs are started on.
+    pub backend: BackendKind,
+    /// Registered projects.
+    pub projects: BTreeMap<ProjectId, Project>,
+    /// Runs that are starting, running or being finished. At most `limits.per_operator`.
+    pub live: BTreeMap<InstanceId, Live>,
+    /// Questions that wait for a person. Capped inside.
+    pub confirmations: Confirmations,
+    /// Projects being taken off, and who waits for it.
+    pub removing: BTreeMap<ProjectId, ReplyId>,
+}
+
+/// How far a live run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its row is being written; nothing was started.
+    Recording {
+        /// Who waits for the launch.
+        reply: ReplyId,
+        /// Whether it is the answer to a question.
+        confirmed: bool,
+    },
+    /// Its shim is being started.
+    Spawning,
+    /// The command was let go, and runs or is about to.
+    Running,
+    /// It is over; its transcript is being stored.
+    Finishing,
+}
+
+/// One run that is not over.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Its row, and whether somebody asked for it to stop.
+    pub run: Run,
+    /// What was planned; empty for one adopted after a restart.
+    pub plan: Option<Plan>,
+    /// How far it is.
+    pub phase: Phase,
+    /// Who waits for its end.
+    pub waiting: Vec<ReplyId>,
+}
+
+impl State {
+    /// A state that knows nothing yet.
+    #[must_use]
+    pub fn new(limits: TaskLimits, backend: BackendKind) -> Self {
+        Self {
+            limits,
+            backend,
+            projects: BTreeMap::new(),
+            live: BTreeMap::new(),
+            confirmations: Confirmations::default(),
+            removing: BTreeMap::new(),
+        }
+    }
+
+    /// How many runs of a project are not over.
+    #[must_use]
+    pub fn running_in(&self, project: &ProjectId) -> usize {
+        self.live.values().filter(|live| live.run.instance.project_id == *project).count()
+    }
+}
+
+impl Live {
+    /// Whether its row is in the store, so that others may see it.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        !matches!(self.phase, Phase::Recording { .. })
+    }
+}

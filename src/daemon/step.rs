@@ -1,0 +1,813 @@
+//! The one place that decides: an input and the time in, effects out. No I/O, no clock.
+
+use serde_json::json;
+
+use super::effect::{Effect, RunEffect};
+use super::input::{
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+};
+use super::refusal::{Code, Refusal};
+use super::state::{Live, Phase, State};
+use super::view::{ConfirmRequired, Confirmed, Launched};
+use crate::journal::{Cause, Ending, ExitRecord};
+use crate::lifecycle::{self, Event, Run};
+use crate::model::{
+    Actor, BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState, TaskName, TimeMs,
+};
+use crate::policy::{Load, Rejected, Subject};
+use crate::project::TaskDef;
+use crate::store::NewEvent;
+
+/// Decides what an input means, changes the state, and says what is to be done.
+pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
+    match input {
+        Input::Launch { reply, actor, plan, ask } => launch(state, reply, &actor, *plan, ask, now),
+        Input::Confirm { reply, actor, given } => confirm(state, reply, &actor, *given, now),
+        Input::Recorded { id, result } => recorded(state, id, result),
+        Input::Spawned { id, result } => spawned(state, id, result, now),
+        Input::Shim { id, report } => shim(state, id, report, now),
+        Input::Finished { id, result } => finished(state, id, result),
+        Input::Stop { reply, actor, id } => stop(state, reply, &actor, id, now),
+        Input::Delete { reply, target } => delete(state, reply, target),
+        Input::AddProject { reply, project } => add_project(state, reply, project),
+        Input::ProjectRecorded { reply, project, result } => project_recorded(state, reply, project, result),
+        Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
+        Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
+        Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::Limits(limits) => {
+            state.limits = limits;
+            Vec::new()
+        }
+    }
+}
+
+fn answer(to: ReplyId, answer: Result<Reply, Refusal>) -> Vec<Effect> {
+    vec![Effect::Reply { to, answer: Box::new(answer) }]
+}
+
+fn no_such(what: &str, id: &impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::NotFound, format!("There is no {what} {id}."))
+}
+
+// ---- launch
+
+fn launch(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    plan: Plan,
+    ask: Option<String>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
+        return answer(reply, Err(refusal));
+    }
+    match (ask, &plan.task) {
+        (Some(confirm_id), Some(task)) => {
+            let task = task.clone();
+            answer(reply, Ok(Reply::Launched(question(state, actor, (confirm_id, task), plan, now))))
+        }
+        (None, _) | (_, None) => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
+    }
+}
+
+fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), Refusal> {
+    if !state.projects.contains_key(project) {
+        return Err(no_such("project", project));
+    }
+    if state.removing.contains_key(project) {
+        let message = format!("Project {project} is being removed.");
+        return Err(Refusal::new(Code::Conflict, message).reason("removing"));
+    }
+    let mine = |live: &&Live| live.run.instance.launched_by == operator;
+    let load =
+        Load { in_project: state.running_in(project), of_operator: state.live.values().filter(mine).count() };
+    state.limits.allow(load).map_err(|over| {
+        Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
+    })
+}
+
+fn question(
+    state: &mut State,
+    actor: &Actor,
+    (confirm_id, task): (String, TaskName),
+    plan: Plan,
+    now: TimeMs,
+) -> Launched {
+    let command = plan.definition.command.clone();
+    let message = format!("Task {task} asks for confirmation before it runs.");
+    let task_name = task.to_string();
+    let subject = Subject { credential: actor.credential.clone(), project: plan.project, task };
+    let expires_at = state.confirmations.ask(confirm_id.clone(), subject, plan.definition, now);
+    Launched::Confirm(ConfirmRequired { confirm_id, task_name, command, message, expires_at })
+}
+
+fn confirm(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    given: Confirmation,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let taken = state.confirmations.take(&given.confirm_id, &actor.credential, &given.project, now);
+    let question = match taken {
+        Ok(question) => question,
+        Err(rejected) => return answer(reply, Err(rejection(rejected))),
+    };
+    if !given.proceed {
+        return answer(reply, Ok(Reply::Confirmed(Confirmed::Cancelled)));
+    }
+    let task = question.subject.task.clone();
+    let defined = given.definitions.iter().find(|(name, _)| *name == task).map(|(_, definition)| definition);
+    if let Err(rejected) = question.matches(defined) {
+        return answer(reply, Err(rejection(rejected)));
+    }
+    if let Err(refusal) = may_launch(state, &given.project, &actor.operator) {
+        return answer(reply, Err(refusal));
+    }
+    let tasks = state.projects.get(&given.project).map(|project| project.tasks.clone()).unwrap_or_default();
+    let history = tasks.iter().find(|def| def.name == task).and_then(history_of);
+    let plan = Plan {
+        id: given.id,
+        project: given.project,
+        task: Some(task),
+        definition: question.definition,
+        history,
+        restarted_from: None,
+        idempotency_key: None,
+    };
+    begin(state, Phase::Recording { reply, confirmed: true }, actor, plan, now)
+}
+
+fn rejection(rejected: Rejected) -> Refusal {
+    let message = sentence(&rejected);
+    match rejected {
+        Rejected::Gone => Refusal::new(Code::Gone, message).reason("confirm_expired"),
+        Rejected::Changed => Refusal::new(Code::Conflict, message).reason("definition_changed"),
+    }
+}
+
+/// How many ended runs of a task are kept, with their windows; `None` when it keeps no history.
+#[must_use]
+pub fn history_of(task: &TaskDef) -> Option<u8> {
+    task.history.then_some(task.history_count)
+}
+
+/// An error's words as a sentence for people.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
+}
+
+fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
+    let instance = new_instance(&plan, state.backend, &actor.operator, now);
+    let run = Run::new(instance.clone());
+    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new() };
+    state.live.insert(plan.id, live);
+    vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
+}
+
+fn new_instance(plan: &Plan, backend: BackendKind, operator: &str, now: TimeMs) -> Instance {
+    Instance {
+        id: plan.id,
+        project_id: plan.project.clone(),
+        task_name: plan.task.clone(),
+        command: plan.definition.command.clone(),
+        cwd: plan.definition.cwd.clone(),
+        state: RunState::Starting,
+        backend,
+        tmux_session: None,
+        tmux_window: None,
+        pid: None,
+        exit: None,
+        error: None,
+        launched_at: now,
+        exited_at: None,
+        stopped_at: None,
+        launched_by: operator.to_owned(),
+        output_bytes: 0,
+        restarted_from: plan.restarted_from,
+        history: plan.history,
+    }
+}
+
+fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, Refusal>) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    let Phase::Recording { reply, confirmed } = live.phase else { return Vec::new() };
+    let done = |instance: Instance| match confirmed {
+        true => Reply::Confirmed(Confirmed::Instance(Box::new(instance))),
+        false => Reply::Launched(Launched::Instance(Box::new(instance))),
+    };
+    let first = match result {
+        Ok(None) => None,
+        Ok(Some(earlier)) => Some(Ok(done(earlier))),
+        Err(refusal) => Some(Err(refusal)),
+    };
+    if let Some(instead) = first {
+        let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
+        let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
+        return answer(reply, instead).into_iter().chain(gone).collect();
+    }
+    live.phase = Phase::Spawning;
+    let mut effects = answer(reply, Ok(done(live.run.instance.clone())));
+    if let Some(plan) = &live.plan {
+        let backend = live.run.instance.backend;
+        effects.push(RunEffect::Spawn { plan: plan.clone(), backend }.on(plan.id));
+    }
+    effects
+}
+
+// ---- the shim's reports
+
+fn spawned(
+    state: &mut State,
+    id: InstanceId,
+    result: Result<Placement, SpawnFailure>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    match result {
+        Ok(placement) => placed(live, placement),
+        Err(failure) if failure.backend == BackendKind::Tmux && live.run.stop.is_none() => {
+            fall_back(live, failure, now)
+        }
+        Err(failure) => {
+            tracing::error!(%id, backend = %failure.backend, "the run could not be started: {}", failure.message);
+            let event = if live.run.stop.is_some() { Event::TreeGone } else { Event::SpawnFailed };
+            finish(live, event, None, now)
+        }
+    }
+}
+
+fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
+    let instance = &mut live.run.instance;
+    instance.backend = placement.backend;
+    (instance.tmux_session, instance.tmux_window) = placement.window.unzip();
+    let id = instance.id;
+    if live.run.stop.is_some() {
+        return vec![RunEffect::Abort.on(id)];
+    }
+    live.phase = Phase::Running;
+    vec![change(live, Vec::new()), RunEffect::OpenGate.on(id)]
+}
+
+fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
+    let instance = &mut live.run.instance;
+    tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
+    instance.backend = BackendKind::Pty;
+    let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
+    let mut effects = vec![change(live, vec![event])];
+    if let Some(plan) = &live.plan {
+        effects.push(RunEffect::Spawn { plan: plan.clone(), backend: BackendKind::Pty }.on(plan.id));
+    }
+    effects
+}
+
+fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
+    if live.phase == Phase::Finishing {
+        return Vec::new();
+    }
+    match report {
+        ShimReport::Started { pid } => started(live, pid, now),
+        ShimReport::Ended(record) => ended(live, *record, now),
+        ShimReport::TmuxGone(record) => {
+            live.run.instance.output_bytes = record.total_bytes;
+            finish(live, Event::Lost(ErrorWord::TmuxCrash), Some(*record), now)
+        }
+        ShimReport::Lost(_) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
+            finish(live, Event::TreeGone, None, now)
+        }
+        ShimReport::Lost(word) => {
+            tracing::error!(%id, "the shim is gone and left no exit record: {word}");
+            finish(live, Event::Lost(word), None, now)
+        }
+    }
+}
+
+fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
+    let Ok(next) = lifecycle::transition(&live.run, Event::Started { pid }, now) else { return Vec::new() };
+    live.run = next.run;
+    let events = audit(&live.run, &next.audit, now);
+    let mut effects = vec![change(live, events)];
+    if live.run.stop.is_some() {
+        effects.push(Effect::StopTree(live.run.instance.id));
+    }
+    effects
+}
+
+fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
+    let id = live.run.instance.id;
+    let event = match &record.ending {
+        Ending::Exited(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
+        Ending::SpawnFailed { text, .. } => {
+            tracing::error!(%id, "the command could not be started: {text}");
+            Event::SpawnFailed
+        }
+        Ending::NeverStarted if live.run.stop.is_some() => Event::TreeGone,
+        Ending::NeverStarted => Event::SpawnFailed,
+    };
+    if record.cause == Cause::WindowClosed && live.run.stop.is_none() {
+        // Somebody closed the window by hand, which is a stop that did not come through here.
+        let by = format!("{} (tmux)", live.run.instance.launched_by);
+        if let Ok(next) = lifecycle::transition(&live.run, Event::StopRequested { by }, now) {
+            live.run = next.run;
+        }
+    }
+    finish(live, event, Some(record), now)
+}
+
+/// The run's row as it is now, to be written.
+fn change(live: &Live, events: Vec<NewEvent>) -> Effect {
+    RunEffect::RecordChange { run: live.run.clone(), events }.on(live.run.instance.id)
+}
+
+/// Moves a run to its end and has its record and transcript stored.
+fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs) -> Vec<Effect> {
+    let next = match lifecycle::transition(&live.run, event, now) {
+        Ok(next) => next,
+        Err(refused) => {
+            tracing::warn!(id = %live.run.instance.id, "an end that does not fit was ignored: {refused}");
+            return Vec::new();
+        }
+    };
+    live.run = next.run;
+    live.phase = Phase::Finishing;
+    let events = audit(&live.run, &next.audit, now);
+    vec![RunEffect::Finish { run: live.run.clone(), record, events }.on(live.run.instance.id)]
+}
+
+fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> Vec<Effect> {
+    let Some(live) = state.live.remove(&id) else { return Vec::new() };
+    let instance = live.run.instance;
+    let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
+    let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
+    effects.push(RunEffect::Release.on(id));
+    if reply.is_ok() {
+        effects.push(Effect::Cull {
+            project: instance.project_id.clone(),
+            task: instance.task_name.clone(),
+            history: instance.history,
+        });
+    }
+    let project = instance.project_id;
+    if let Some(reply) = state.removing.get(&project).copied().filter(|_| state.running_in(&project) == 0) {
+        effects.push(Effect::RemoveProject { reply, id: project });
+    }
+    effects
+}
+
+// ---- stop and delete
+
+fn stop(state: &mut State, reply: ReplyId, actor: &Actor, id: InstanceId, now: TimeMs) -> Vec<Effect> {
+    let Some(live) = state.live.get_mut(&id) else {
+        let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is not running."));
+        return answer(reply, Err(refusal.reason("not_running")));
+    };
+    live.waiting.push(reply);
+    ask_to_stop(live, actor, now)
+}
+
+/// Records the wish before anything is signalled, then ends the tree if there is one.
+fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
+    let asked_before = live.run.stop.is_some();
+    let event = Event::StopRequested { by: actor.operator.clone() };
+    let Ok(next) = lifecycle::transition(&live.run, event, now) else { return Vec::new() };
+    live.run = next.run;
+    let id = live.run.instance.id;
+    match live.phase {
+        _ if asked_before => Vec::new(),
+        Phase::Recording { .. } | Phase::Spawning | Phase::Finishing => Vec::new(),
+        Phase::Running => vec![change(live, Vec::new()), Effect::StopTree(id)],
+    }
+}
+
+fn delete(state: &State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
+    match &target {
+        DeleteTarget::One(id) if state.live.contains_key(id) => {
+            let refusal =
+                Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
+            answer(reply, Err(refusal.reason("still_running")))
+        }
+        DeleteTarget::Project(id) if !state.projects.contains_key(id) => {
+            answer(reply, Err(no_such("project", id)))
+        }
+        DeleteTarget::One(_) | DeleteTarget::Project(_) => vec![Effect::Delete { reply, target }],
+    }
+}
+
+// ---- projects
+
+fn add_project(state: &State, reply: ReplyId, project: Project) -> Vec<Effect> {
+    let same_path = state.projects.values().find(|known| known.path == project.path);
+    let same_id = state.projects.get(&project.id);
+    let Some(known) = same_path.or(same_id) else {
+        return vec![Effect::RecordProject { reply, project }];
+    };
+    let (id, here, there) = (&known.id, project.path.display(), known.path.display());
+    let (message, reason) = if known.path == project.path {
+        (format!("{here} is already registered, as project {id}."), "already_registered")
+    } else {
+        (format!("Project id {id} is taken by {there}; {here} needs another `project:` key."), "id_taken")
+    };
+    let refusal = Refusal::new(Code::Conflict, message)
+        .reason(reason)
+        .detail("project", id.as_str())
+        .detail("paths", json!([there.to_string(), here.to_string()]));
+    answer(reply, Err(refusal))
+}
+
+fn project_recorded(
+    state: &mut State,
+    reply: ReplyId,
+    project: Project,
+    result: Result<(), Refusal>,
+) -> Vec<Effect> {
+    let added = result.map(|()| {
+        let summary = project.summary(state.running_in(&project.id));
+        state.projects.insert(project.id.clone(), project);
+        Reply::Project(summary)
+    });
+    answer(reply, added)
+}
+
+fn remove_project(
+    state: &mut State,
+    reply: ReplyId,
+    actor: &Actor,
+    id: ProjectId,
+    now: TimeMs,
+) -> Vec<Effect> {
+    if !state.projects.contains_key(&id) {
+        return answer(reply, Err(no_such("project", &id)));
+    }
+    if state.removing.contains_key(&id) {
+        let refusal = Refusal::new(Code::Conflict, format!("Project {id} is already being removed."));
+        return answer(reply, Err(refusal.reason("removing")));
+    }
+    state.removing.insert(id.clone(), reply);
+    if state.running_in(&id) == 0 {
+        return vec![Effect::RemoveProject { reply, id }];
+    }
+    let its_own = state.live.values_mut().filter(|live| live.run.instance.project_id == id);
+    its_own.flat_map(|live| ask_to_stop(live, actor, now)).collect()
+}
+
+fn project_removed(
+    state: &mut State,
+    reply: ReplyId,
+    id: &ProjectId,
+    result: Result<(), Refusal>,
+) -> Vec<Effect> {
+    state.removing.remove(id);
+    if result.is_ok() {
+        state.projects.remove(id);
+    }
+    answer(reply, result.map(|()| Reply::Done))
+}
+
+fn project_read(
+    state: &mut State,
+    id: &ProjectId,
+    tasks: Option<Vec<TaskDef>>,
+    problems: Vec<crate::project::Problem>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let Some(project) = state.projects.get_mut(id) else { return Vec::new() };
+    let same_tasks = tasks.as_ref().is_none_or(|tasks| *tasks == *project.tasks);
+    if same_tasks && problems == *project.problems {
+        return Vec::new();
+    }
+    if let Some(tasks) = tasks {
+        project.tasks = tasks.into();
+    }
+    project.problems = problems.into();
+    let event = NewEvent::new(EventKind::ProjectChanged, now).project(id);
+    let event = event.detail("tasks", project.tasks.len()).detail("problems", project.problems.len());
+    vec![Effect::RecordEvents(vec![event])]
+}
+
+// ---- events
+
+fn audit(run: &Run, kinds: &[EventKind], now: TimeMs) -> Vec<NewEvent> {
+    let user = run.stop.as_ref().map_or(run.instance.launched_by.as_str(), |stop| stop.by.as_str());
+    kinds.iter().map(|&kind| NewEvent::of_run(kind, now, &run.instance, user)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::Nonce;
+    use crate::model::{Definition, Exit, Scope, Size};
+    use crate::policy::TaskLimits;
+
+    const NOW: TimeMs = TimeMs(1_000);
+
+    fn demo() -> ProjectId {
+        "demo".parse().unwrap()
+    }
+
+    fn state(backend: BackendKind) -> State {
+        let mut state = State::new(TaskLimits { per_project: 2, per_operator: 3 }, backend);
+        let task = TaskDef {
+            name: "deploy".parse().unwrap(),
+            command: "make deploy".to_owned(),
+            description: String::new(),
+            group: None,
+            cwd: None,
+            long_running: false,
+            confirm: true,
+            env: BTreeMap::new(),
+            history: true,
+            history_count: 3,
+        };
+        for id in ["demo", "other"] {
+            let (id, path) = (id.parse::<ProjectId>().unwrap(), format!("/{id}").into());
+            let project = Project {
+                id: id.clone(),
+                path,
+                tasks: Arc::new(vec![task.clone()]),
+                problems: Arc::default(),
+            };
+            state.projects.insert(id, project);
+        }
+        state
+    }
+
+    fn ada() -> Actor {
+        Actor { operator: "ada".to_owned(), credential: "socket".to_owned(), scope: Scope::Full }
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            command: "make deploy".to_owned(),
+            cwd: "/demo".into(),
+            env: BTreeMap::new(),
+            size: Size::DEFAULT,
+        }
+    }
+
+    fn id(n: u128) -> InstanceId {
+        InstanceId::from_parts(1, n)
+    }
+
+    fn plan(n: u128, project: &str) -> Box<Plan> {
+        Box::new(Plan {
+            id: id(n),
+            project: project.parse().unwrap(),
+            task: Some("deploy".parse().unwrap()),
+            definition: definition(),
+            history: Some(3),
+            restarted_from: None,
+            idempotency_key: None,
+        })
+    }
+
+    fn launch_in(state: &mut State, n: u128, project: &str) -> Vec<Effect> {
+        let plan = plan(n, project);
+        step(state, Input::Launch { reply: ReplyId(n as u64), actor: ada(), plan, ask: None }, NOW)
+    }
+
+    fn record(ending: Ending, cause: Cause) -> Box<ExitRecord> {
+        Box::new(ExitRecord {
+            ending,
+            cause,
+            total_bytes: 12,
+            lost_bytes: 0,
+            started_at: NOW,
+            ended_at: TimeMs(2_000),
+            pid: Some(7),
+            nonce: Nonce::from_bytes([0; 16]),
+            boot_id: "boot".to_owned(),
+        })
+    }
+
+    fn placed_on(backend: BackendKind) -> Result<Placement, SpawnFailure> {
+        Ok(Placement { backend, window: None })
+    }
+
+    /// Takes a run from its launch to where its command runs.
+    fn running(state: &mut State, n: u128) {
+        launch_in(state, n, "demo");
+        step(state, Input::Recorded { id: id(n), result: Ok(None) }, NOW);
+        step(state, Input::Spawned { id: id(n), result: placed_on(BackendKind::Pty) }, NOW);
+        step(state, Input::Shim { id: id(n), report: ShimReport::Started { pid: 7 } }, NOW);
+    }
+
+    /// What effects are, in words.
+    fn words(effects: &[Effect]) -> Vec<String> {
+        let answered = |answer: &Result<Reply, Refusal>| match answer {
+            Ok(_) => "ok".to_owned(),
+            Err(refusal) => {
+                refusal.details.get("reason").and_then(|it| it.as_str()).unwrap_or("error").to_owned()
+            }
+        };
+        let one = |effect: &Effect| match effect {
+            Effect::Reply { to, answer } => format!("reply {} {}", to.0, answered(answer)),
+            Effect::Run { effect, .. } => match effect.as_ref() {
+                RunEffect::RecordLaunch { .. } => "record launch".to_owned(),
+                RunEffect::RecordChange { run, events } => {
+                    let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
+                    format!("record {} {}", run.instance.state, kinds.join(","))
+                }
+                RunEffect::Spawn { backend, .. } => format!("spawn {backend}"),
+                RunEffect::OpenGate => "open gate".to_owned(),
+                RunEffect::Abort => "abort".to_owned(),
+                RunEffect::Finish { run, events, .. } => {
+                    let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
+                    let error = run.instance.error.map_or("-", ErrorWord::word);
+                    let code = run.instance.exit.map(Exit::code);
+                    format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
+                }
+                RunEffect::Release => "release".to_owned(),
+            },
+            Effect::StopTree(_) => "stop tree".to_owned(),
+            Effect::RecordEvents(_) => "events".to_owned(),
+            Effect::Cull { .. } => "cull".to_owned(),
+            Effect::Delete { .. } => "delete".to_owned(),
+            Effect::RecordProject { .. } => "record project".to_owned(),
+            Effect::RemoveProject { .. } => "remove project".to_owned(),
+        };
+        effects.iter().map(one).collect()
+    }
+
+    #[test]
+    fn nothing_is_started_before_it_is_recorded_and_nothing_runs_before_its_shim_waits() {
+        let mut state = state(BackendKind::Pty);
+        assert_eq!(words(&launch_in(&mut state, 1, "demo")), ["record launch"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 ok", "spawn pty"]);
+        let spawned = Input::Spawned { id: id(1), result: placed_on(BackendKind::Pty) };
+        assert_eq!(words(&step(&mut state, spawned, NOW)), ["record starting ", "open gate"]);
+        let started = Input::Shim { id: id(1), report: ShimReport::Started { pid: 7 } };
+        assert_eq!(words(&step(&mut state, started, NOW)), ["record running task.launched"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(3)), Cause::Itself));
+        let ended = step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&ended), ["finish failed Some(3) - task.exited"]);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "cull"]);
+        assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn limits_count_what_is_not_over_and_hold_for_launches_at_once() {
+        let mut state = state(BackendKind::Pty);
+        for n in 1..=2 {
+            assert_eq!(words(&launch_in(&mut state, n, "demo")), ["record launch"]);
+        }
+        assert_eq!(words(&launch_in(&mut state, 3, "demo")), ["reply 3 task_limit"]);
+        assert_eq!(words(&launch_in(&mut state, 4, "other")), ["record launch"]);
+        assert_eq!(words(&launch_in(&mut state, 5, "other")), ["reply 5 operator_limit"]);
+        let failed = Err(Refusal::new(Code::Unavailable, "no").reason("store"));
+        assert_eq!(
+            words(&step(&mut state, Input::Recorded { id: id(1), result: failed }, NOW)),
+            ["reply 1 store"]
+        );
+        assert_eq!(words(&launch_in(&mut state, 6, "demo")), ["record launch"]);
+    }
+
+    #[test]
+    fn a_repeated_key_answers_the_first_run_and_starts_nothing() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        let first = new_instance(&plan(9, "demo"), BackendKind::Pty, "ada", NOW);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(Some(first)) }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 ok"]);
+        assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_tmux_refuses_goes_on_a_pty_and_one_that_a_pty_refuses_has_failed() {
+        let mut state = state(BackendKind::Tmux);
+        launch_in(&mut state, 1, "demo");
+        step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        let failed = |backend| Input::Spawned {
+            id: id(1),
+            result: Err(SpawnFailure { backend, message: "no".into() }),
+        };
+        let effects = step(&mut state, failed(BackendKind::Tmux), NOW);
+        assert_eq!(words(&effects), ["record starting task_runner.tmux_fallback", "spawn pty"]);
+        let effects = step(&mut state, failed(BackendKind::Pty), NOW);
+        assert_eq!(words(&effects), ["finish failed None spawn_failed task.exited"]);
+    }
+
+    #[test]
+    fn a_stop_is_recorded_before_anything_is_signalled_and_answered_at_the_end() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let stop = |n| Input::Stop { reply: ReplyId(n), actor: ada(), id: id(1) };
+        assert_eq!(words(&step(&mut state, stop(8), NOW)), ["record running ", "stop tree"]);
+        assert!(step(&mut state, stop(9), NOW).is_empty());
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Signal(15)), Cause::Stop));
+        let ended = step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&ended), ["finish stopped None - task.stopped"]);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["reply 8 ok", "reply 9 ok", "release", "cull"]);
+        assert_eq!(words(&step(&mut state, stop(10), NOW)), ["reply 10 not_running"]);
+    }
+
+    #[test]
+    fn a_stop_before_the_gate_never_lets_the_command_run() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        assert!(step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW).is_empty());
+        let spawned = Input::Spawned { id: id(1), result: placed_on(BackendKind::Pty) };
+        assert_eq!(words(&step(&mut state, spawned, NOW)), ["abort"]);
+        let never = ShimReport::Ended(record(Ending::NeverStarted, Cause::Itself));
+        let never = step(&mut state, Input::Shim { id: id(1), report: never }, NOW);
+        assert_eq!(words(&never), ["finish stopped None - task.stopped"]);
+    }
+
+    #[test]
+    fn a_window_closed_by_hand_is_a_stop_and_a_dead_server_is_not() {
+        let mut state = state(BackendKind::Tmux);
+        let closed = || record(Ending::Exited(Exit::Signal(1)), Cause::WindowClosed);
+        running(&mut state, 1);
+        let by_hand = step(&mut state, Input::Shim { id: id(1), report: ShimReport::Ended(closed()) }, NOW);
+        assert_eq!(words(&by_hand), ["finish stopped None - task.stopped"]);
+        step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        running(&mut state, 2);
+        let crashed =
+            step(&mut state, Input::Shim { id: id(2), report: ShimReport::TmuxGone(closed()) }, NOW);
+        assert_eq!(words(&crashed), ["finish failed None tmux_crash task.exited"]);
+    }
+
+    #[test]
+    fn a_question_is_answered_once_by_who_was_asked_about_what_was_shown() {
+        let mut state = state(BackendKind::Pty);
+        let ask = |state: &mut State| {
+            let (plan, ask) = (plan(1, "demo"), Some("q".to_owned()));
+            words(&step(state, Input::Launch { reply: ReplyId(1), actor: ada(), plan, ask }, NOW))
+        };
+        let confirm = |state: &mut State, actor: Actor, proceed: bool, command: &str| {
+            let now = Definition { command: command.to_owned(), ..definition() };
+            let given = Box::new(Confirmation {
+                project: demo(),
+                confirm_id: "q".to_owned(),
+                proceed,
+                id: id(2),
+                definitions: vec![("deploy".parse().unwrap(), now)],
+            });
+            words(&step(state, Input::Confirm { reply: ReplyId(2), actor, given }, NOW))
+        };
+        let stranger = || Actor { credential: "token:x".to_owned(), ..ada() };
+        assert_eq!(ask(&mut state), ["reply 1 ok"]);
+        assert_eq!(confirm(&mut state, stranger(), true, "make deploy"), ["reply 2 confirm_expired"]);
+        assert_eq!(confirm(&mut state, ada(), true, "make deploy"), ["record launch"]);
+        assert_eq!(confirm(&mut state, ada(), true, "make deploy"), ["reply 2 confirm_expired"]);
+        ask(&mut state);
+        assert_eq!(confirm(&mut state, ada(), true, "rm -rf /"), ["reply 2 definition_changed"]);
+        ask(&mut state);
+        assert_eq!(confirm(&mut state, ada(), false, "make deploy"), ["reply 2 ok"]);
+    }
+
+    #[test]
+    fn a_project_leaves_after_its_runs() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let remove = |n| Input::RemoveProject { reply: ReplyId(n), actor: ada(), id: demo() };
+        assert_eq!(words(&step(&mut state, remove(5), NOW)), ["record running ", "stop tree"]);
+        assert_eq!(words(&step(&mut state, remove(6), NOW)), ["reply 6 removing"]);
+        assert_eq!(words(&launch_in(&mut state, 2, "demo")), ["reply 2 removing"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Stop));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "cull", "remove project"]);
+        let removed = Input::ProjectRemoved { reply: ReplyId(5), id: demo(), result: Ok(()) };
+        assert_eq!(words(&step(&mut state, removed, NOW)), ["reply 5 ok"]);
+        assert!(!state.projects.contains_key(&demo()));
+    }
+
+    #[test]
+    fn a_second_directory_with_an_id_is_refused_and_both_are_named() {
+        let mut state = state(BackendKind::Pty);
+        let project = Project {
+            id: demo(),
+            path: "/elsewhere".into(),
+            tasks: Arc::default(),
+            problems: Arc::default(),
+        };
+        let effects = step(&mut state, Input::AddProject { reply: ReplyId(1), project }, NOW);
+        assert_eq!(words(&effects), ["reply 1 id_taken"]);
+        let Effect::Reply { answer, .. } = &effects[0] else { panic!("{effects:?}") };
+        let message = &answer.as_ref().as_ref().unwrap_err().message;
+        assert!(message.contains("/demo") && message.contains("/elsewhere"), "{message}");
+    }
+
+    #[test]
+    fn a_bad_edit_keeps_the_last_good_tasks_and_is_told_once() {
+        let mut state = state(BackendKind::Pty);
+        let problem = crate::project::Source::new("project.yaml", "x").problem(0..0, "bad");
+        let read = || Input::ProjectRead { id: demo(), tasks: None, problems: vec![problem.clone()] };
+        assert_eq!(words(&step(&mut state, read(), NOW)), ["events"]);
+        assert!(step(&mut state, read(), NOW).is_empty());
+        let project = &state.projects[&demo()];
+        assert_eq!((project.tasks.len(), project.problems.len()), (1, 1));
+    }
+}

@@ -1,0 +1,133 @@
+//! The live terminals: bytes, size and input, reached without passing the control plane.
+
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+use super::view::TerminalId;
+use crate::backend::Holder;
+use crate::broker::{Channel, Checkpoint, History};
+use crate::model::{InstanceId, Offset, ProjectId, Size};
+
+/// Bytes of a run, wherever they are at the moment: nowhere yet, in its journal, or in the store.
+#[derive(Default)]
+pub struct RunHistory {
+    place: RwLock<Option<Arc<dyn History>>>,
+}
+
+impl RunHistory {
+    /// From now on bytes are read from `place`.
+    pub fn move_to(&self, place: Arc<dyn History>) {
+        *self.place.write().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    fn now(&self) -> Option<Arc<dyn History>> {
+        self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl History for RunHistory {
+    fn range(&self) -> Range<Offset> {
+        self.now().map_or(Offset(0)..Offset(0), |place| place.range())
+    }
+
+    fn read_at(&self, from: Offset, max: usize) -> io::Result<Bytes> {
+        self.now().map_or(Ok(Bytes::new()), |place| place.read_at(from, max))
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.now()?.checkpoint()
+    }
+
+    fn times(&self) -> Vec<(Offset, i64)> {
+        self.now().map_or_else(Vec::new, |place| place.times())
+    }
+
+    fn sizes(&self) -> Vec<(Offset, Size)> {
+        self.now().map_or_else(Vec::new, |place| place.sizes())
+    }
+}
+
+/// A run's terminal while the run is not over.
+pub struct LiveTerminal {
+    /// Its project.
+    pub project: ProjectId,
+    /// Its newest bytes, size and end.
+    pub channel: Arc<Channel>,
+    /// Its older bytes.
+    pub history: Arc<RunHistory>,
+    /// What holds the command; set once its shim waits at the gate.
+    pub holder: OnceLock<Holder>,
+    /// Told when the shim has left.
+    pub left: Notify,
+    stopping: AtomicBool,
+}
+
+impl LiveTerminal {
+    /// From now on the run's end counts only when nothing of its tree lives.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether a stop is under way.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// All live terminals of runs. At most as many as there may be live runs.
+#[derive(Default)]
+pub struct Terminals {
+    runs: DashMap<InstanceId, Arc<LiveTerminal>>,
+}
+
+impl Terminals {
+    /// Makes the terminal of a run that is about to start, or that goes on since before a restart.
+    pub fn open(&self, id: InstanceId, project: ProjectId, start: Offset, size: Size) -> Arc<LiveTerminal> {
+        let history = Arc::new(RunHistory::default());
+        let behind: Arc<dyn History> = history.clone();
+        let channel = Arc::new(Channel::new(start, size, Some(behind), Channel::RING_CAP));
+        let terminal = Arc::new(LiveTerminal {
+            project,
+            channel,
+            history,
+            holder: OnceLock::new(),
+            left: Notify::new(),
+            stopping: AtomicBool::new(false),
+        });
+        self.runs.insert(id, terminal.clone());
+        terminal
+    }
+
+    /// The terminal of a live run.
+    #[must_use]
+    pub fn get(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
+        self.runs.get(&id).map(|entry| entry.value().clone())
+    }
+
+    /// The holder of a live run whose shim waits or runs.
+    #[must_use]
+    pub fn holder(&self, id: InstanceId) -> Option<Holder> {
+        self.get(id)?.holder.get().cloned()
+    }
+
+    /// Forgets a run that is over; its viewers keep the channel.
+    pub fn close(&self, id: InstanceId) {
+        self.runs.remove(&id);
+    }
+
+    /// How a terminal is named in messages.
+    #[must_use]
+    pub fn describe(id: TerminalId) -> String {
+        match id {
+            TerminalId::Task(id) => format!("instance {id}"),
+            TerminalId::Pane(number) => format!("pane {number}"),
+        }
+    }
+}
