@@ -25,8 +25,6 @@ mod state;
 mod tasks;
 mod terminals;
 mod transcript;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 pub use door::{Door, Vault};

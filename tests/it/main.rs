@@ -13,10 +13,11 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod http;
 mod journal;
 mod project;
 mod replay;
+mod served;
 mod shim;
 mod store_story;
-mod demo_project;
 mod tidy;
