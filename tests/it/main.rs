@@ -21,3 +21,4 @@ mod served;
 mod shim;
 mod store_story;
 mod tidy;
+mod ws;
