@@ -13,10 +13,13 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod http;
 mod journal;
 mod project;
 mod replay;
+mod served;
 mod shim;
 mod store_story;
 mod tidy;
 mod window;
+mod ws;
