@@ -23,12 +23,19 @@ impl Lock {
     /// # Errors
     /// [`Error::Locked`] naming the holder, or what the file system said.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let mut file = opened.with_context(|| format!("cannot open {}", path.display()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(Error::Locked { pid: holder(&mut file), lock: path.to_owned() }),
-            Err(error) => return Err(anyhow::Error::from(error).context(format!("cannot lock {}", path.display())).into()),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::Locked { pid: holder(&mut file), lock: path.to_owned() });
+            }
+            Err(error) => {
+                return Err(anyhow::Error::from(error)
+                    .context(format!("cannot lock {}", path.display()))
+                    .into());
+            }
         }
         write_pid(&mut file).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { _file: file })
