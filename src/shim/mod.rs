@@ -1,9 +1,22 @@
 //! The process that holds a command on its own PTY, and the protocol spoken with it.
+//!
+//! `kas shim DIR` is one thread around poll(2): `holder` is its state and its loop, `window`, `peer` and `input` are what it copies to and
+//! from, `supply` is where the bytes come from, `tree` ends process trees, `spawn` starts the command. [`Client`] is the other side.
 
 mod client;
+mod holder;
+mod input;
+mod peer;
+mod process;
+mod spawn;
+mod supply;
+mod sys;
+mod tree;
+mod window;
 mod wire;
 
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT};
+pub use process::main;
 pub use wire::{Event, Hello, Phase, Request, VERSION, WireError};
 
 /// The socket's name in an instance directory.

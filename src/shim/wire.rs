@@ -13,13 +13,9 @@ use crate::model::{Offset, Size};
 /// The protocol's version. A client that knows only older ones may follow, and nothing else.
 pub const VERSION: u8 = 1;
 /// The largest request, in bytes.
-pub const MAX_REQUEST: usize = 64 * 1024;
+pub(super) const MAX_REQUEST: usize = 64 * 1024;
 /// The largest event, in bytes: one piece of output and its head.
-pub const MAX_EVENT: usize = 64 * 1024 + 64;
-/// The most output bytes in one event.
-pub const MAX_OUTPUT: usize = 64 * 1024;
-/// Bytes before a frame's payload: length and kind.
-pub(crate) const HEAD: usize = 5;
+pub(super) const MAX_EVENT: usize = 64 * 1024 + 64;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +145,7 @@ pub enum Event {
 }
 
 /// One frame of the two directions.
-pub trait Frame: Sized {
+pub(super) trait Frame: Sized {
     /// The longest frame of this direction, in bytes after the length.
     const MAX: usize;
 

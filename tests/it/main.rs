@@ -13,4 +13,7 @@ mod grammar;
 mod project;
 mod replay;
 mod store_story;
+mod journal;
+mod shim;
 mod tidy;
+mod window;

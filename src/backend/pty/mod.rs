@@ -1,5 +1,5 @@
-//! x
-/// x
-pub fn spawn(_kas: &std::path::Path, _dir: &std::path::Path) -> Result<(), super::BackendError> {
-    Err(super::BackendError::Gone)
-}
+//! A shim without a window: a detached child of the daemon.
+
+mod spawn;
+
+pub use spawn::{Detached, spawn};

@@ -1,0 +1,56 @@
+//! `kas shim DIR`: from an instance directory to a holder that listens at its gate.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::SOCKET;
+use super::holder::Holder;
+use super::sys::{self, Signals};
+use super::window::Window;
+use crate::journal::{Spec, Writer};
+use crate::model::BackendKind;
+
+/// Runs the shim of the instance directory `dir` and returns the code to exit with: the command's own (128+n for a signal).
+///
+/// Must be called before the process starts threads or opens descriptors.
+///
+/// # Errors
+///
+/// When the shim cannot begin: no spec, no journal, no socket. Then the command has not run.
+pub fn main(dir: OsString) -> io::Result<u8> {
+    sys::close_inherited();
+    let signals = Signals::take()?;
+    // A window's shim leads its session already, and so does one that was detached.
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let dir = std::path::absolute(PathBuf::from(dir))?;
+    std::env::set_current_dir("/")?;
+    let spec = Spec::read(&dir).map_err(io::Error::other)?;
+    let now = sys::monotonic_ms();
+    let window = match spec.backend {
+        BackendKind::Tmux => Window::open(&dir, &spec.nonce.hex(), now)?,
+        BackendKind::Pty => None,
+    };
+    let size = window.as_ref().and_then(Window::size).unwrap_or(spec.size);
+    let journal = Writer::create(&dir, &spec, size)?;
+    let listener = listen(&dir)?;
+    Ok(Holder::new(dir, spec, size, journal, signals, listener, window, now).run())
+}
+
+/// Listens on the directory's socket. A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
+fn listen(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener.into())
+}

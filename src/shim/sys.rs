@@ -1,0 +1,104 @@
+//! The few system calls that rustix does not offer: signals.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+
+/// Signals as a readable descriptor.
+#[derive(Debug)]
+pub(super) struct Signals(OwnedFd);
+
+/// What a shim is told by signals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// A process of the tree ended.
+    pub(super) child: bool,
+    /// The window's size changed.
+    pub(super) window: bool,
+    /// Somebody wants the shim to end (SIGTERM).
+    pub(super) term: bool,
+}
+
+impl Signals {
+    /// Blocks every signal from now on, so that none ends or stops the shim, and makes those it wants readable.
+    ///
+    /// Called before any thread is started, so that all threads block them.
+    pub(super) fn take() -> io::Result<Self> {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut wanted = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: both sets are initialised by sigfillset and sigemptyset before they are used, live on this stack for the whole block, and
+        // a null old set is allowed. SIG_DFL for SIGCHLD installs no handler; an inherited "ignore" would take exit codes away.
+        let fd = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigemptyset(wanted.as_mut_ptr());
+            for signal in [libc::SIGCHLD, libc::SIGWINCH, libc::SIGTERM] {
+                libc::sigaddset(wanted.as_mut_ptr(), signal);
+            }
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+            libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
+            libc::signalfd(-1, wanted.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: signalfd just returned this descriptor and nothing else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Which signals came since the last call.
+    pub(super) fn read(&self) -> Told {
+        const RECORD: usize = size_of::<libc::signalfd_siginfo>();
+        let mut told = Told::default();
+        let mut buffer = [0; 8 * RECORD];
+        // It ends with EAGAIN when no signal is left.
+        while let Ok(count @ 1..) = rustix::io::read(&self.0, &mut buffer) {
+            for record in buffer[..count].chunks_exact(RECORD) {
+                let number = u32::from_ne_bytes(record[..4].try_into().expect("four bytes")).cast_signed();
+                told.child |= number == libc::SIGCHLD;
+                told.window |= number == libc::SIGWINCH;
+                told.term |= number == libc::SIGTERM;
+            }
+        }
+        told
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Gives this process, between fork and exec, the default disposition of every signal and an empty mask.
+///
+/// By the system call itself: the C library refuses the two numbers that it uses, and these are inherited as "ignored" like any other.
+pub(super) fn default_signals() -> io::Result<()> {
+    // The kernel's sigaction and sigset of every architecture fit in it, and all zeros mean SIG_DFL, no flags, an empty mask.
+    const ZEROS: [u64; 8] = [0; 8];
+    const SIGSET_BYTES: usize = 8;
+    let nothing = std::ptr::null_mut::<u64>();
+    // SAFETY: both calls only read from ZEROS, which is long enough, and write nowhere; they are plain system calls, allowed between fork
+    // and exec. KILL and STOP cannot be set, which changes nothing.
+    let masked = unsafe {
+        for signal in 1..=64_i32 {
+            libc::syscall(libc::SYS_rt_sigaction, signal, ZEROS.as_ptr(), nothing, SIGSET_BYTES);
+        }
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, ZEROS.as_ptr(), nothing, SIGSET_BYTES)
+    };
+    if masked == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every descriptor above 2 that was inherited. Called first of all, when this process has opened none itself.
+pub(super) fn close_inherited() {
+    // SAFETY: nothing in this process owns a descriptor above 2 yet. A kernel without the call (before 5.9) leaves them open, and the
+    // command does not get them either way unless whoever started the shim left them without close-on-exec.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+    }
+}
+
+/// Milliseconds of a clock that only goes forward.
+pub(super) fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
+}

@@ -1,0 +1,166 @@
+//! A command's process tree: everything that descends from the shim, wherever it fled to.
+//!
+//! The shim is a subreaper (prctl(2)), so a descendant whose parents are gone becomes its child and stays in the tree.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// After TERM the tree has so long, in milliseconds, until KILL (`seeds/004`).
+const TERM_MS: u64 = 5000;
+/// After ^C the tree has so long, in milliseconds, until TERM.
+const INTERRUPT_MS: u64 = 1000;
+/// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
+const LOOK_MS: u64 = 50;
+
+/// A process, told from a later one with the same number by its start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Process {
+    pid: u32,
+    start: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    start: u64,
+    /// It has ended and only waits to be reaped.
+    ended: bool,
+}
+
+/// Reads `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything, so fields count from the last parenthesis.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    let state = *fields.first()?;
+    // A leader that ended before its threads is no dead process.
+    let ended = state == "X" || state == "Z" && threads <= 1;
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, start: fields.get(19)?.parse().ok()?, ended })
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    // A name need not be UTF-8.
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&bytes))
+}
+
+/// Everything alive that descends from `root`, without it.
+fn descendants(root: u32) -> Vec<Process> {
+    let mut children: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, stat(pid)?))) {
+            children.entry(stat.parent).or_default().push((pid, stat));
+        }
+    }
+    let mut alive = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for (pid, stat) in children.remove(&parent).unwrap_or_default() {
+            parents.push(pid);
+            if !stat.ended {
+                alive.push(Process { pid, start: stat.start });
+            }
+        }
+    }
+    alive
+}
+
+/// Signals exactly this process, never a later one with its number.
+fn signal(process: Process, signals: &[Signal]) {
+    let Some(pid) = Pid::from_raw(process.pid.cast_signed()) else { return };
+    // Gone already is what was wanted.
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if stat(process.pid).is_some_and(|now| now.start == process.start) {
+        for &signal in signals {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// ^C was typed; TERM comes then.
+    Interrupted {
+        until: u64,
+    },
+    /// TERM is sent to whoever has not had it; KILL comes then.
+    Terminating {
+        until: u64,
+    },
+    Killing,
+}
+
+/// A stop on its way. Times are milliseconds of a clock that only goes forward.
+#[derive(Debug)]
+pub(super) struct Stop {
+    step: Step,
+    asked: HashSet<Process>,
+    look_at: u64,
+}
+
+impl Stop {
+    /// A stop that begins now, with ^C typed already or not.
+    pub(super) fn new(interrupted: bool, now: u64) -> Self {
+        let step = if interrupted {
+            Step::Interrupted { until: now + INTERRUPT_MS }
+        } else {
+            Step::Terminating { until: now + TERM_MS }
+        };
+        Self { step, asked: HashSet::new(), look_at: now }
+    }
+
+    /// Look at the tree at the next opportunity: something ended.
+    pub(super) const fn look_now(&mut self) {
+        self.look_at = 0;
+    }
+
+    /// When [`Stop::advance`] wants to be called.
+    pub(super) const fn wake_at(&self) -> u64 {
+        self.look_at
+    }
+
+    /// Does what is due; `true` when nothing of the tree lives.
+    pub(super) fn advance(&mut self, now: u64) -> bool {
+        if now < self.look_at {
+            return false;
+        }
+        self.look_at = now + LOOK_MS;
+        let alive = descendants(std::process::id());
+        match self.step {
+            Step::Interrupted { until } if now >= until => {
+                self.step = Step::Terminating { until: now + TERM_MS }
+            }
+            Step::Terminating { until } if now >= until => self.step = Step::Killing,
+            Step::Interrupted { .. } | Step::Terminating { .. } | Step::Killing => {}
+        }
+        match self.step {
+            Step::Interrupted { .. } => {}
+            // A stopped process acts on TERM only when it is continued.
+            Step::Terminating { .. } => {
+                alive
+                    .iter()
+                    .filter(|p| self.asked.insert(**p))
+                    .for_each(|p| signal(*p, &[Signal::TERM, Signal::CONT]));
+            }
+            Step::Killing => alive.iter().for_each(|p| signal(*p, &[Signal::KILL])),
+        }
+        alive.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_confuse_the_fields() {
+        let rest = "S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0";
+        let expect = Some(Stat { parent: 7, start: 4242, ended: false });
+        assert_eq!(parse_stat(&format!("5 (sh) {rest}")), expect);
+        assert_eq!(parse_stat(&format!("5 (a) Z 1 (b) {rest}")), expect);
+        assert_eq!(parse_stat(&format!("5 (x) {}", rest.replacen('S', "Z", 1))).map(|s| s.ended), Some(true));
+        assert_eq!(parse_stat("5 (sh"), None);
+    }
+}
