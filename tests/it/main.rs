@@ -10,10 +10,11 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod journal;
 mod project;
 mod replay;
-mod store_story;
-mod journal;
 mod shim;
+mod store_story;
 mod tidy;
+mod tmux;
 mod window;
