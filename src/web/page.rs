@@ -25,7 +25,7 @@ pub struct Asset {
     pub etag: String,
 }
 
-/// The file at `path`, without a leading slash (`"index.html"`, `"assets/app.js"`); `""` is the index.
+/// The file at `path`, without a leading slash (`"index.html"`, `"icon.svg"`); `""` is the index.
 ///
 /// `None` when the page has no such file: the caller decides whether that is a route of the page, which the index serves, or a 404.
 #[must_use]
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn types_follow_the_extension() {
-        assert_eq!(content_type("assets/app.js"), "text/javascript; charset=utf-8");
+        assert_eq!(content_type("assets/app-x.js"), "text/javascript; charset=utf-8");
         assert_eq!(content_type("LICENSE"), "application/octet-stream");
     }
 }

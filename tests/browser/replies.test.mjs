@@ -8,13 +8,16 @@ before(openBrowser);
 after(closeBrowser);
 afterEach(assertNothingBroke);
 
-/** Asks, tells each byte it is sent as hex, and ends at a `q`. */
-const ASKER = `stty raw -echo
+/** Waits for a page that looks (what was written before is replay, and stays unanswered), asks, tells each byte it is sent as hex, and ends at a `q`. */
+const ASKER = `echo press enter
+read go
+stty raw -echo
 printf '\\033[c\\033[6n\\033[?2004$p\\033]11;?\\007asked\\r\\n'
 while IFS= read -r -n1 -d '' byte; do [ "$byte" = q ] && break; printf '%s.' "$(printf %s "$byte" | od -An -tx1 | tr -d ' ')"; done
 stty sane; echo; echo over`;
 
-const ADDRESS_ANSWER = /1b\.5b\.3f\.[^]*63\./; // ESC [ ? … c
+/** ESC [ ? … c: the device's attributes. */
+const ATTRIBUTES = /1b\.5b\.3f\.[^]*63\./;
 
 for (const backend of ['tmux', 'pty']) {
   describe(`on ${backend}`, () => {
@@ -30,9 +33,10 @@ for (const backend of ['tmux', 'pty']) {
       writeFileSync(`${kas.project}/asker.sh`, ASKER);
       const page = await openDemo(kas);
       await runAdHoc(page, 'bash asker.sh');
-      await shows(page, 'asked');
+      await shows(page, 'press enter');
       await ready(page);
-      await shows(page, ADDRESS_ANSWER);
+      await type(page, '\n');
+      await shows(page, ATTRIBUTES);
       const tabs = [];
       for (let tab = 0; tab < 4; tab += 1) {
         const next = await newTab(page);

@@ -11,7 +11,7 @@ use kas::control::command::{
     Argv, ClientFlag, Field, Keys, Name, Panes, SessionOption, WindowOption, WindowTarget,
 };
 use kas::control::{
-    Block, Client, Command, Event, Notification, Outcome, PaneId, SessionId, Ticket, WindowId,
+    Block, Client, Command, Event, Made, Notification, Outcome, PaneId, SessionId, Ticket, WindowId,
 };
 
 /// How long tmux may take for anything.
@@ -80,11 +80,24 @@ impl Tmux {
 
     /// Sends a command that must succeed; answers its lines.
     fn ask(&mut self, command: Command) -> Vec<String> {
+        lines(&self.done(command))
+    }
+
+    fn make(&mut self, command: Command) -> Made {
+        let block = self.done(command);
+        let made = Made::from_block(&block).unwrap_or_else(|| panic!("{block:?}"));
+        assert!(made.pid > 1);
+        made
+    }
+
+    fn done(&mut self, command: Command) -> Block {
         let shown = command.to_string();
         let ticket = self.client.send(command);
         match self.outcome(ticket) {
-            Outcome::Done(block) => lines(&block),
-            other => panic!("{shown}: {other:?}"),
+            Outcome::Done(block) => block,
+            other @ (Outcome::Failed(_) | Outcome::NotRun | Outcome::Lost | Outcome::Refused) => {
+                panic!("{shown}: {other:?}")
+            }
         }
     }
 
@@ -148,19 +161,12 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// `$1 @2 %3 PID`
-fn made(answer: &[String]) -> (SessionId, WindowId, PaneId) {
-    let ids: Vec<&str> = answer[0].split(' ').collect();
-    let number = |i: usize| ids[i][1..].parse().unwrap();
-    assert!(ids.len() == 4 && ids[3].parse::<u32>().unwrap() > 1, "{answer:?}");
-    (SessionId(number(0)), WindowId(number(1)), PaneId(number(2)))
-}
-
 fn new_window(tmux: &mut Tmux, session: SessionId, argv: &[&[u8]]) -> (WindowId, PaneId) {
     let argv = Argv::new(argv.iter().copied()).unwrap();
     let command = Command::NewWindow { session, index: None, name: name("task-x"), argv };
-    let (_, window, pane) = made(&tmux.ask(command));
-    (window, pane)
+    let made = tmux.make(command);
+    assert_eq!(made.session, session);
+    (made.window, made.pane)
 }
 
 fn base(tmux: &mut Tmux) -> SessionId {
@@ -266,13 +272,13 @@ fn sessions_windows_and_panes_are_listed_and_ended() {
     let mut tmux = Tmux::start();
     let first = base(&mut tmux);
     let argv = Some(Argv::new(["cat", "-"]).unwrap());
-    let (session, window, pane) = made(&tmux.ask(Command::NewSession {
+    let Made { session, window, pane, .. } = tmux.make(Command::NewSession {
         session: name("kaged-two"),
         window: name("home"),
         cols: 100,
         rows: 30,
         argv,
-    }));
+    });
     let row = |fields: &[&dyn Display]| fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let fields = vec![Field::SessionId, Field::SessionNameIs(name("kaged-two")), Field::SessionNameIsKaged];
     let expect = [row(&[&first, &0, &1]), row(&[&session, &1, &1])];
@@ -297,8 +303,8 @@ fn an_argument_of_any_bytes_reaches_the_program() {
     let session = base(&mut tmux);
     let nasty: Vec<u8> =
         (1..=255).chain(*b"#(touch PWNED) #S #{pid} $HOME ~ ; \" ' \\ %if -t \r\n").collect();
-    let shown = format!("stty raw; printf %s \"$1\"; exec cat");
-    let argv: [&[u8]; 5] = [b"sh", b"-c", shown.as_bytes(), b"sh", &nasty];
+    let print = b"stty raw; printf %s \"$1\"; exec cat";
+    let argv: [&[u8]; 5] = [b"sh", b"-c", print, b"sh", &nasty];
     let (_, pane) = new_window(&mut tmux, session, &argv);
     assert_eq!(tmux.output_of(pane, nasty.len()), nasty);
 }

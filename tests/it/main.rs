@@ -8,6 +8,7 @@
 mod abnf;
 mod cli;
 mod control;
+mod demo_project;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;

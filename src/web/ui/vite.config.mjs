@@ -1,4 +1,5 @@
-// Builds the page into src/web/dist under fixed names, which the Rust side embeds; no inline code, so the strict CSP holds.
+// Builds the page into src/web/dist which the Rust side embeds. No inline code, so the strict CSP holds; names under
+// assets/ carry a hash of their content, so browsers may keep them for ever.
 import { defineConfig } from 'vitest/config';
 import solid from 'vite-plugin-solid';
 
@@ -17,12 +18,12 @@ export default defineConfig({
     target: 'es2022',
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
-    license: { fileName: 'assets/licenses.md' },
+    license: { fileName: 'licenses.md' },
     rolldownOptions: {
       output: {
         codeSplitting: false,
-        entryFileNames: 'assets/app.js',
-        assetFileNames: 'assets/app[extname]',
+        entryFileNames: 'assets/app-[hash].js',
+        assetFileNames: 'assets/app-[hash][extname]',
       },
     },
   },

@@ -13,6 +13,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
   const sent: ClientMessage[] = [];
   const binary: Uint8Array[] = [];
   const states: ChannelState['at'][] = [];
+  const notices: string[] = [];
   const channel = new Channel(NAME, 'interactive', {
     screen: {
       write: (bytes, end, live) => drawn.push(`${live ? 'live' : 'old'} ${text(bytes)} @${end}`),
@@ -24,6 +25,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
     sendBinary: (frame) => binary.push(frame),
     size: () => size,
     changed: (state) => states.push(state.at),
+    notice: (said) => notices.push(said),
   });
   const take = <T>(list: T[]): T[] => list.splice(0);
   const frame = (kind: Kind, handle: number, offset: number, data: string) =>
@@ -32,6 +34,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
     channel,
     binary,
     states,
+    notices,
     drawn: () => take(drawn),
     sent: () => take(sent),
     subscribed: (fields: Partial<Subscribed> = {}) =>
@@ -119,6 +122,32 @@ describe('the first subscription', () => {
     it.sent();
     it.channel.subscribe();
     expect(it.sent()).toEqual([]);
+  });
+});
+
+describe('errors', () => {
+  const error = (code: string) => ({ type: 'error', code, message: `${code}!`, channel: NAME }) as const;
+
+  test('of a living terminal are shown, but not that it has ended', () => {
+    const it = live();
+    it.channel.onError(error('rate_limited'));
+    it.channel.onError(error('conflict'));
+    expect(it.notices).toEqual(['rate_limited!']);
+    expect(it.channel.state.at).toBe('live');
+  });
+
+  test('where typing is forbidden make it a view', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.sent();
+    it.channel.onError(error('forbidden'));
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', mode: 'view' }]);
+    it.subscribed();
+    expect(it.channel.input(new Uint8Array(1))).toBe(false);
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.channel.onError(error('forbidden'));
+    expect(it.channel.state.at).toBe('refused');
   });
 });
 

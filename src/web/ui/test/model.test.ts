@@ -14,7 +14,7 @@ const run = (id: string, state: RunState, launched_at: number, rest: Partial<Ins
   restarted_from: null, ...rest,
 });
 const task = (name: string, group: string | null): Task => ({
-  name, command: name, description: null, group, cwd: null, long_running: false, confirm: false, history: true, history_count: 3, latest: null,
+  name, command: name, description: '', group, cwd: null, long_running: false, confirm: false, history: true, history_count: 3, latest: null,
 });
 const ids = (runs: Instance[]): string => runs.map((it) => it.id).join('');
 

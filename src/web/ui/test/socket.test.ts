@@ -27,6 +27,7 @@ function setup(tickets: (string | null | Error)[] = []) {
   const wires: FakeWire[] = [];
   const protocols: string[][] = [];
   const links: Link[] = [];
+  const refused: string[] = [];
   const timers: { ms: number; run: () => void }[] = [];
   let asked = 0;
   const socket = new Socket({
@@ -49,8 +50,9 @@ function setup(tickets: (string | null | Error)[] = []) {
     now: () => 1000,
     random: () => 1,
     changed: (link) => links.push(link),
+    refused: (error) => refused.push(error.message),
   });
-  return { socket, wires, protocols, links, timers };
+  return { socket, wires, protocols, links, timers, refused };
 }
 
 /** Lets promises that are due run. */
@@ -119,6 +121,16 @@ describe('socket', () => {
     expect(a.heard).toEqual(['opened', 'subscribed', 'frame 1 4']);
     expect(b.heard).toEqual(['opened', 'subscribed', 'frame 2 3']);
     expect(events.heard).toEqual(['opened', 'event']);
+  });
+
+  test('tells of errors that name no channel', async () => {
+    const it = setup();
+    const a = listener();
+    it.socket.attach('pty:task:A', a.it);
+    const wire = await open(it);
+    wire.says({ type: 'error', code: 'rate_limited', message: 'full', channel: null });
+    wire.says({ type: 'error', code: 'not_found', message: 'gone', channel: 'pty:task:A' });
+    expect([it.refused, a.heard]).toEqual([['full'], ['opened', 'error']]);
   });
 
   test('forgets a channel’s old handle', async () => {

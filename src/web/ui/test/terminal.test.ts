@@ -135,6 +135,19 @@ describe('the writer', () => {
     expect(it.sent()).toBe('');
   });
 
+  test('counts each chunk once when a resize makes the terminal parse at once', async () => {
+    const it = written();
+    it.writer.write(it.bytes('one \x1b[6n'), 8, false);
+    it.writer.write(it.bytes('two \x1b[6n'), 16, true);
+    it.writer.resize(60, 10);
+    it.writer.write(it.bytes('three \x1b[6n'), 26, false);
+    await it.done();
+    expect(it.rendered.map(([offset]) => offset)).toEqual([8, 16, 26]);
+    expect(it.rendered.at(-1)).toEqual([26, true]);
+    expect(it.sent()).toBe('\x1b[1;9R');
+    expect(it.writer.parsesLive).toBe(false);
+  });
+
   test('says how much is missing', async () => {
     const it = written();
     it.writer.write(it.bytes('a\x1b[1'), 4, true);

@@ -32,7 +32,8 @@ export interface Latest {
 export interface Task {
   name: string;
   command: string;
-  description: string | null;
+  /** Empty when it has none. */
+  description: string;
   group: string | null;
   cwd: string | null;
   long_running: boolean;

@@ -9,7 +9,7 @@ import type { Instance, Pane, Problem, Task } from '../api/types';
 import { announcements } from '../model';
 import { EVENTS, type RunState, type ServerMessage } from '../stream/message';
 import { Socket, type Link, type Wire } from '../stream/socket';
-import { announce } from './announce';
+import { announce, tell } from './announce';
 
 export interface ProjectState {
   tasks: Task[];
@@ -107,6 +107,7 @@ function newSocket(id: string, changed: (link: Link) => void): Socket {
     now: () => Date.now(),
     random: () => Math.random(),
     changed,
+    refused: (error) => error.code !== 'conflict' && tell(`The input was not delivered: ${error.message}`),
   });
 }
 

@@ -34,6 +34,8 @@ export interface ChannelDeps {
   /** The size this page would like, when it may have a say. */
   size(): Size | null;
   changed(state: ChannelState): void;
+  /** Something that was asked of a living terminal did not happen. */
+  notice(text: string): void;
 }
 
 /** Rendered bytes after which the server is told; it stops at 100 000 without word and goes on below 5 000. */
@@ -62,7 +64,7 @@ export class Channel {
 
   constructor(
     readonly name: string,
-    readonly mode: Mode,
+    public mode: Mode,
     private readonly deps: ChannelDeps,
   ) {}
 
@@ -124,7 +126,16 @@ export class Channel {
   }
 
   onError(error: ErrorMessage): void {
-    if (this.state.at !== 'subscribing') return;
+    if (this.state.at !== 'subscribing') {
+      // `conflict` is what was typed after the program ended, which the end itself tells.
+      if (error.code !== 'conflict') this.deps.notice(error.message);
+      return;
+    }
+    if (error.code === 'forbidden' && this.mode === 'interactive') {
+      this.mode = 'view';
+      this.subscribe();
+      return;
+    }
     if (error.code === 'invalid_request' && this.#position !== null) {
       // The server does not have the bytes this page counted: only its own account is right.
       this.#position = null;

@@ -2,7 +2,7 @@
 
 import { backoffMs } from './backoff';
 import { decodeFrame, type Frame } from './frame';
-import { parseMessage, type ClientMessage, type ServerMessage } from './message';
+import { parseMessage, type ClientMessage, type ErrorMessage, type ServerMessage } from './message';
 
 export type Link =
   | { at: 'connecting' }
@@ -40,6 +40,8 @@ export interface SocketDeps {
   now(): number;
   random(): number;
   changed(link: Link): void;
+  /** An error that names no channel: a binary frame of input was not taken. */
+  refused(error: ErrorMessage): void;
 }
 
 /** Bytes not yet on the wire after which no more input is taken, so that a paste into a dead link stays bounded. */
@@ -126,6 +128,7 @@ export class Socket {
     if (message.type === 'subscribed') this.#name(message.handle, message.channel);
     const channel = message.type === 'event' ? 'events' : message.channel;
     if (channel) this.#listeners.get(channel)?.message(message);
+    else if (message.type === 'error') this.deps.refused(message);
   }
 
   #name(handle: number, channel: string): void {

@@ -40,6 +40,8 @@ export interface OpenTerminal {
 
 const SCROLLBACK_LINES = 10_000;
 const HIDE_CURSOR = '\x1b[?25l';
+/** One paste. The daemon holds about this much for a program that does not read yet; more would arrive in part. */
+const INPUT_LIMIT_BYTES = 240 * 1024;
 const RESIZE_SETTLES_MS = 120;
 const FONT = 'ui-monospace, "JetBrains Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 
@@ -57,9 +59,10 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     sendBinary: (frame) => deps.socket.sendBinary(frame),
     size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
     changed: (state) => {
-      show(term, state, deps.mode);
+      show(term, state, channel.mode);
       deps.state(state);
     },
+    notice: (text) => deps.notice(text),
   });
   const claim = claimOn(deps.channel);
   guardReplies(term.parser, () => deps.answers && claim.held() && !channel.sizedByOther && writer.parsesLive);
@@ -74,6 +77,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
       message: (message) => hear(channel, message),
       frame: (frame) => channel.onFrame(frame),
     }),
+    () => channel.disconnected(),
     () => claim.dispose(),
     () => term.dispose(),
   ];
@@ -180,7 +184,7 @@ function sendInput(container: HTMLElement, term: Terminal, channel: Channel, dep
     setTimeout(() => (focusMoves = false));
   };
   const send = (data: Uint8Array): void => {
-    if (!deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing was sent.');
+    if (data.length > INPUT_LIMIT_BYTES || !deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing of it was sent.');
     else if (!channel.input(data)) deps.notice('Not connected: the input was not sent.');
   };
   const text = term.onData((data) => {

@@ -58,7 +58,7 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
 const TaskRow: Component<{ project: ProjectStore; task: Task }> = (props) => (
   <li class="task-row">
     <TaskButton project={props.project} task={props.task} class="run" />
-    <span class="description">{props.task.description ?? <code>{props.task.command}</code>}</span>
+    <span class="description">{props.task.description || <code>{props.task.command}</code>}</span>
     <Show when={props.task.latest} fallback={<span class="state" data-tone="idle">idle</span>}>
       {(latest) => (
         <a class="state" data-tone={toneOf(latest())} href={taskPath(props.project.id, latest().id)} title="Open the newest run">
