@@ -6,6 +6,7 @@
 )]
 
 mod abnf;
+mod backend_story;
 mod cli;
 mod control;
 mod demo_project;
@@ -13,6 +14,7 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod harness;
 mod journal;
 mod project;
 mod replay;
