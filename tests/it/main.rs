@@ -6,6 +6,7 @@
 )]
 
 mod abnf;
+mod backend_story;
 mod cli;
 mod control;
 mod demo_project;
@@ -18,6 +19,7 @@ mod journal;
 mod project;
 mod replay;
 mod served;
+mod harness;
 mod journal;
 mod project;
 mod replay;
