@@ -17,6 +17,5 @@ mod journal;
 mod project;
 mod replay;
 mod store_story;
-mod demo_project;
 mod shim;
 mod tidy;
