@@ -121,6 +121,9 @@ fn a_project_is_needed_or_named() {
     }
     assert_eq!(home.kas(&["run", "test", "--project", "Not An Id"]).code, Some(2));
     assert_eq!(home.kas(&["run", "test", "-p", "demo"]).code, Some(5));
+    // What is quoted does not reach the terminal as it is.
+    let done = home.kas(&["daemon", "add", "no\x1b[2Jwhere"]);
+    assert!(done.code == Some(3) && !done.stderr.contains('\x1b'), "{done:?}");
     // What can be no task's name names nothing.
     assert_eq!(home.kas(&["logs", "No such", "-p", "demo"]).code, Some(3));
 }
