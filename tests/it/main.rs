@@ -20,6 +20,7 @@ mod journal;
 mod project;
 mod replay;
 mod served;
+mod store_story;
 mod shim;
 mod store_story;
 mod tidy;
