@@ -115,8 +115,8 @@ impl Terminals {
     }
 
     /// Forgets a run that is over; its viewers keep the channel.
-    pub(super) fn close(&self, id: InstanceId) {
-        self.runs.remove(&id);
+    pub(super) fn close(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
+        self.runs.remove(&id).map(|(_, terminal)| terminal)
     }
 
     /// How a terminal is named in messages.

@@ -20,7 +20,6 @@ mod journal;
 mod project;
 mod replay;
 mod served;
-mod store_story;
 mod shim;
 mod store_story;
 mod tidy;
