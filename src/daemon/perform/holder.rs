@@ -223,7 +223,7 @@ impl Performer {
     pub(super) async fn let_go(&self, id: InstanceId, dir: PathBuf) {
         if let Some(terminal) = self.shared.terminals.get(id)
             && let Some(holder) = terminal.holder.get()
-            && holder.shim().ack().await.is_ok()
+            && holder.let_go().await.is_ok()
             && tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_err()
         {
             tracing::warn!(%id, "the shim does not leave; its directory stays until the next start");
