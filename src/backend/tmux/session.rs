@@ -274,7 +274,7 @@ impl Actor {
         match attached {
             Ok(link) => {
                 self.link = Some(link);
-                self.attached();
+                self.attached(server);
                 Ok(())
             }
             Err(AttachError::NoSession) => {
@@ -293,7 +293,8 @@ impl Actor {
         }
     }
 
-    fn attached(&mut self) {
+    fn attached(&mut self, server: ServerId) {
+        self.shared.attached(server);
         self.fallback_told = false;
         self.listing = Listing::Idle;
         self.is_output_on = self.shared.settings.output() == TmuxOutput::Control;
@@ -398,7 +399,8 @@ impl Actor {
                 }
             }
             Some(Bound::Operator(viewed)) => {
-                if viewed.output(bytes) {
+                let is_too_much = viewed.output(bytes);
+                if is_too_much {
                     self.pause(pane);
                 }
             }
