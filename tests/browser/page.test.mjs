@@ -95,12 +95,13 @@ describe('a task', () => {
     assert.ok(!(await screen(page)).includes('hunter22'));
   });
 
-  test('that is stopped is amber, and its icon no longer pulses', async () => {
+  test('that is stopped has its last word and is amber', async () => {
     const page = await openDemo(kas);
     await press(page, 'serve');
     await shows(page, 'listening on');
     await tone(page, 'serve', 'running');
     await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await shows(page, /^stopped$/m);
     await endsWith(page, 'stopped', 'stopped');
     await tone(page, 'serve', 'stopped');
   });
