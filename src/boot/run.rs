@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -90,7 +89,7 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     }
     let door = Door::new(keys, bound.map(|address| address.port()), &[], StoreVault(store));
     let (close, closing) = watch::channel(false);
-    let api = Api::new(handle.clone(), door, Arc::default(), closing);
+    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
     let mut serving = std::pin::pin!(serve(api, listeners));
     tell_ready(&options, &paths, bound)?;
     tokio::select! {

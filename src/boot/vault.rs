@@ -8,7 +8,7 @@ use crate::daemon::Answer;
 use crate::store::Store;
 
 /// The store, as far as the API may use it.
-pub struct StoreVault(pub Store);
+pub(super) struct StoreVault(pub Store);
 
 impl Vault for StoreVault {
     fn put_token(&self, token: TokenRecord) -> BoxFuture<'_, Answer<()>> {

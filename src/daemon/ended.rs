@@ -16,12 +16,12 @@ use crate::model::{Actor, EventKind, InstanceId, Offset, Size, TimeMs};
 use crate::store::{Change, NewEvent, Store, Transcript};
 
 /// A run's journal, read while its shim writes it.
-pub struct JournalHistory(Mutex<Reader>);
+pub(super) struct JournalHistory(Mutex<Reader>);
 
 impl JournalHistory {
     /// The journal in an instance directory.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path) -> Self {
         Self(Mutex::new(Reader::new(dir)))
     }
 
@@ -62,12 +62,12 @@ impl History for JournalHistory {
 }
 
 /// A transcript as it is in the store.
-pub struct StoredHistory(Transcript);
+pub(super) struct StoredHistory(Transcript);
 
 impl StoredHistory {
     /// A transcript that was read, or is about to be written.
     #[must_use]
-    pub const fn new(transcript: Transcript) -> Self {
+    pub(super) const fn new(transcript: Transcript) -> Self {
         Self(transcript)
     }
 }
@@ -101,7 +101,7 @@ impl History for StoredHistory {
 ///
 /// # Errors
 /// `not_found`, or the store.
-pub async fn channel(store: &Store, id: InstanceId) -> Result<Arc<Channel>, Refusal> {
+pub(super) async fn channel(store: &Store, id: InstanceId) -> Result<Arc<Channel>, Refusal> {
     let missing = || Refusal::new(Code::NotFound, format!("There is no instance {id}."));
     let record = store.run(id).await?.ok_or_else(missing)?;
     let transcript = store.transcript(id).await?.unwrap_or_else(|| empty(record.run.instance.output_bytes));

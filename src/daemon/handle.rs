@@ -13,6 +13,7 @@ use super::replies::Replies;
 use super::run::View;
 use super::terminals::Terminals;
 use crate::backend::tmux::Tmux;
+use crate::metrics::Metrics;
 use crate::model::ProjectId;
 use crate::store::Store;
 
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) tmux: Option<Tmux>,
     pub(super) files: Files,
     pub(super) facts: Facts,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Shared {
@@ -54,6 +56,7 @@ impl Shared {
             tmux,
             files: Files::default(),
             facts,
+            metrics: Arc::default(),
         }
     }
 }

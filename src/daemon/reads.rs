@@ -1,5 +1,7 @@
 //! What callers want to know.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::handle::{Answer, Handle, internal, not_found};
@@ -8,6 +10,7 @@ use super::view::{
     AuditFilter, InstanceFilter, Page, PaneView, ProjectSummary, Status, StoredEvent, TaskView, TasksView,
     Transcript,
 };
+use crate::metrics::Metrics;
 use crate::model::{Instance, InstanceId, ProjectId};
 use crate::project::TaskDef;
 
@@ -145,6 +148,12 @@ impl Handle {
     /// Says where HTTP is served, once it is.
     pub fn serving_http_on(&self, address: String) {
         self.0.facts.serving_http_on(address);
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.0.metrics.clone()
     }
 
     /// Whether the store answers, and tmux where it is the backend.

@@ -149,7 +149,7 @@ fn rejection(rejected: Rejected) -> Refusal {
 
 /// How many ended runs of a task are kept, with their windows; `None` when it keeps no history.
 #[must_use]
-pub fn history_of(task: &TaskDef) -> Option<u8> {
+pub(super) fn history_of(task: &TaskDef) -> Option<u8> {
     task.history.then_some(task.history_count)
 }
 

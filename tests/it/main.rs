@@ -6,6 +6,7 @@
 )]
 
 mod abnf;
+mod backend_story;
 mod cli;
 mod control;
 mod demo_project;
@@ -13,9 +14,15 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod harness;
+mod http;
 mod journal;
 mod project;
 mod replay;
+mod served;
 mod shim;
 mod store_story;
 mod tidy;
+mod tmux;
+mod window;
+mod ws;

@@ -70,6 +70,8 @@ pub(super) enum Turn {
     More(Message),
     /// A frame, and nothing was left after it: the next turn is after a moment.
     Rest(Message),
+    /// The same, and the frame tells a gap.
+    Gap(Message),
     /// A snapshot has to be made; [`Pty::caught`] takes it.
     Catch(Arc<Lease>),
     /// Nothing until something changes.
@@ -157,8 +159,8 @@ impl Pty {
             self.told_size = size;
             return Turn::More(frame::size(self.name(), size));
         }
-        if let Some(frame) = self.snapshot_frame() {
-            return Turn::More(frame);
+        if let Some(snapshot) = self.snapshot.take() {
+            return self.tell(snapshot);
         }
         if self.flow != Flow::Live {
             return Turn::Idle;
@@ -199,7 +201,7 @@ impl Pty {
             let frame = frame::gap(self.name(), self.at, to, reason);
             self.at = to;
             self.acked = to;
-            return Turn::More(frame);
+            return Turn::Gap(frame);
         }
         self.lost = Some((self.at, reason));
         self.flow = Flow::Catching;
@@ -207,18 +209,17 @@ impl Pty {
         Turn::Catch(Arc::clone(lease))
     }
 
-    /// The next frame of a snapshot that was made: what is lost, then the snapshot.
-    fn snapshot_frame(&mut self) -> Option<Message> {
-        let snapshot = self.snapshot.take()?;
+    /// Tells of a snapshot that was made: what is lost first, then the snapshot.
+    fn tell(&mut self, snapshot: Snapshot) -> Turn {
         if let Some((from, reason)) = self.lost.take() {
             let frame = frame::gap(self.name(), from, snapshot.offset, reason);
             self.snapshot = Some(snapshot);
-            return Some(frame);
+            return Turn::Gap(frame);
         }
         self.at = snapshot.offset;
         self.acked = snapshot.offset;
         self.flow = Flow::Live;
-        Some(frame::snapshot(self.handle, &snapshot))
+        Turn::More(frame::snapshot(self.handle, &snapshot))
     }
 
     /// The snapshot it waited for is there. Its turn comes next.

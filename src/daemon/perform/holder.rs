@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Performer;
+use super::performer::Performer;
 use crate::backend::tmux::{Window, WindowPlan};
 use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;

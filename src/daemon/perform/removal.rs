@@ -1,6 +1,6 @@
 //! Deleting ended runs: asked for, or because history keeps no more.
 
-use super::{Performer, count};
+use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
 use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
@@ -18,7 +18,7 @@ impl Performer {
             }
             DeleteTarget::Project(project) => {
                 let ended = self.shared.store.all_ended(project).await?;
-                Ok(count(self.delete_ended(ended).await?))
+                Ok(Reply::Count(self.delete_ended(ended).await?))
             }
         }
     }
