@@ -48,9 +48,9 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         _ => Mode::View,
     };
     let watch = Watch::open(&context.client, &run.project, run.id, None, mode).await?;
-    context.remark(&format!("attached to {}; {TOLD} leaves it running", run.name()))?;
     let signals = Signals::new()?;
     let raw = Raw::enter(&format!("{} - {TOLD} leaves it", run.name()))?;
+    write!(context.output.err, "kas: attached to {}; {TOLD} leaves it running\r\n", run.name())?;
     let session = Session::new(watch, &run, mode);
     let left = session.run(signals).await;
     drop(raw);

@@ -91,15 +91,14 @@ impl Error {
 
     /// One line; the problems of a file are told beside it.
     fn message(&self) -> String {
-        match self {
-            Self::Config(config::Error::Invalid(it))
-            | Self::Boot(boot::Error::Config(config::Error::Invalid(it))) => {
-                let count = it.problems.len();
-                let noun = if count == 1 { "problem" } else { "problems" };
-                format!("{count} {noun} in {}", it.source.name)
-            }
-            _ => self.to_string(),
-        }
+        let (Self::Config(config::Error::Invalid(it))
+        | Self::Boot(boot::Error::Config(config::Error::Invalid(it)))) = self
+        else {
+            return self.to_string();
+        };
+        let count = it.problems.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        format!("{count} {noun} in {}", it.source.name)
     }
 }
 

@@ -78,7 +78,8 @@ impl Raw {
         let before = tcgetattr(stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
+        // What was typed ahead is kept: it is meant for the program.
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
         let entered = Self { before };
         write(format!("\x1b[22;0t\x1b]2;{title}\x07").as_bytes())?;
         Ok(entered)
@@ -89,6 +90,7 @@ impl Drop for Raw {
     fn drop(&mut self) {
         // Both may fail when the terminal is gone; then there is nothing to restore.
         write(RESTORE).unwrap_or_default();
+        // What is still unread answers the program or is meant for it, and must not reach the shell.
         tcsetattr(stdin(), OptionalActions::Flush, &self.before).unwrap_or_default();
     }
 }

@@ -205,6 +205,7 @@ impl<D: Desk> Connection<D> {
                         return Some(frame);
                     }
                     Turn::Catch(lease) => self.catch_up(handle, lease),
+                    Turn::Wait => self.watch_terminal(handle),
                     Turn::Idle => {}
                 },
             }

@@ -113,7 +113,6 @@ impl<D: Desk> Connection<D> {
     pub(super) async fn subscribe_pty(&mut self, terminal: TerminalId, it: &Subscribe) -> Answer<()> {
         let interactive = self.interactive(it.mode)?;
         let channel = self.desk.terminal(terminal).await?;
-        let changes = channel.watch();
         let (held, ended) = (channel.held_from()..channel.live_end(), channel.ended());
         let checkpoint = channel.history().is_some_and(|history| history.checkpoint().is_some());
         let whole = held.start == Offset(0) && !checkpoint;
@@ -129,7 +128,6 @@ impl<D: Desk> Connection<D> {
         self.outbox.push_back(frame::subscribed(name, handle, held.end, size, (state, replay)));
         let lease = pty.first_lease();
         self.add(name, Kind::Pty(Box::new(pty), Counted::new(&self.metrics))).await;
-        self.watch_terminal(handle, changes);
         match lease {
             Some(lease) => self.catch_up(handle, lease),
             None => self.enqueue(handle),

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use tokio::sync::watch;
 
 use super::frame::{self, ChannelName, Replay};
 use crate::api::error::invalid;
@@ -74,7 +75,9 @@ pub(super) enum Turn {
     Gap(Message),
     /// A snapshot has to be made; [`Pty::caught`] takes it.
     Catch(Arc<Lease>),
-    /// Nothing until something changes.
+    /// Nothing until the terminal changes.
+    Wait,
+    /// Nothing until it is told of what it waits for, or ever.
     Idle,
 }
 
@@ -84,6 +87,8 @@ pub(super) struct Pty {
     pub(super) handle: u32,
     pub(super) channel: Arc<Channel>,
     pub(super) interactive: bool,
+    /// Tells of changes. It is listened to only in [`Turn::Wait`]: who waits for something else is not woken by a flood.
+    pub(super) changes: Option<watch::Receiver<u64>>,
     /// The size it would like the terminal to have.
     pub(super) wish: Option<Size>,
     /// Whether a resize is under way.
@@ -108,6 +113,7 @@ impl Pty {
         start: Start,
         interactive: bool,
     ) -> (Self, Replay) {
+        let changes = Some(channel.watch());
         let told_size = channel.size();
         let live_end = channel.live_end();
         let (at, flow, lost, replay) = match start {
@@ -125,6 +131,7 @@ impl Pty {
             handle,
             channel,
             interactive,
+            changes,
             wish: None,
             resizing: false,
             at,
@@ -184,7 +191,7 @@ impl Pty {
             }
             Read::Wait => {
                 self.lease = None;
-                Turn::Idle
+                Turn::Wait
             }
             Read::Dropped { to, reason } => self.dropped(to, reason),
             Read::Ended(ended) => {

@@ -42,7 +42,9 @@ impl<D: Desk> Connection<D> {
         match done {
             Done::Nothing => {}
             Done::TerminalChanged(handle, changes) => {
-                self.watch_terminal(handle, changes);
+                if let Ok(pty) = self.pty(handle) {
+                    pty.changes = Some(changes);
+                }
                 self.enqueue(handle);
             }
             Done::EventsChanged(handle, latest) => {
@@ -87,7 +89,9 @@ impl<D: Desk> Connection<D> {
         Guard(abort)
     }
 
-    pub(super) fn watch_terminal(&mut self, handle: u32, mut changes: watch::Receiver<u64>) {
+    /// Listens to a terminal, unless that is being done already.
+    pub(super) fn watch_terminal(&mut self, handle: u32) {
+        let Some(mut changes) = self.pty(handle).ok().and_then(|pty| pty.changes.take()) else { return };
         let guard = self.wait(async move {
             match changes.changed().await {
                 Ok(()) => Done::TerminalChanged(handle, changes),

@@ -45,6 +45,12 @@ impl Tmux {
         Self(Arc::new(Inner { shared, sessions: Mutex::default() }))
     }
 
+    /// Whether a window outlives the shim in it. Where it does not, the shim itself has to stay for the window to be read.
+    #[must_use]
+    pub fn keeps_windows(&self) -> bool {
+        self.0.shared.version.can_keep_panes()
+    }
+
     /// Whether tmux answers; that no server runs is an answer.
     ///
     /// # Errors
@@ -61,7 +67,9 @@ impl Tmux {
     pub async fn open_window(&self, project: &ProjectId, plan: &WindowPlan) -> Result<Window, BackendError> {
         let session = self.session(project);
         let _one_at_a_time = session.opening.lock().await;
+        let quiet = self.0.shared.quiet.read().await;
         let window = server::open(self.settings(), self.0.shared.version, project, plan).await?;
+        drop(quiet);
         self.attach(&session, &window).await;
         Ok(window)
     }
@@ -114,6 +122,7 @@ impl Tmux {
     /// # Errors
     /// What tmux said; that it hangs.
     pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
+        let _quiet = self.0.shared.quiet.read().await;
         server::kill(self.settings(), instance).await
     }
 
@@ -122,6 +131,7 @@ impl Tmux {
     /// # Errors
     /// What tmux said; that it hangs.
     pub async fn destroy_session(&self, project: &ProjectId) -> Result<(), BackendError> {
+        let _quiet = self.0.shared.quiet.read().await;
         server::destroy(self.settings(), project).await?;
         self.sessions().remove(project);
         Ok(())
@@ -161,6 +171,7 @@ impl Tmux {
     pub async fn type_into(&self, pane: u32, bytes: Bytes) -> Result<(), BackendError> {
         let session = self.owner(pane)?;
         let _one_at_a_time = session.typing.lock().await;
+        let _quiet = self.0.shared.quiet.read().await;
         let keys: Vec<Command> =
             Keys::split(&bytes).map(|keys| Command::SendKeys(PaneId(pane), keys)).collect();
         for keys in keys.chunks(KEYS_AT_ONCE) {

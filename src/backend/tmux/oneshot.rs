@@ -13,7 +13,7 @@ use crate::backend::BackendError;
 
 /// How long a sequence may take. A server that starts reads its operator's configuration first.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// What is read of an answer; a longer one is cut and its writer ends.
+/// The longest answer that is taken; who says more is ended.
 const ANSWER_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 /// What is read of a complaint.
 const COMPLAINT_LIMIT_BYTES: u64 = 4 * 1024;
@@ -30,6 +30,9 @@ pub(super) enum Failure {
     /// It said something else.
     #[error("{0}")]
     Said(String),
+    /// Its answer has no end.
+    #[error("it says more than {ANSWER_LIMIT_BYTES} bytes")]
+    Endless,
     /// It did not answer.
     #[error("no answer within {} s", .0.as_secs())]
     Hangs(Duration),
@@ -42,7 +45,7 @@ impl From<Failure> for BackendError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoServer | Failure::Missing(_) => Self::Gone,
-            Failure::Said(text) => Self::Tmux(text),
+            Failure::Said(_) | Failure::Endless => Self::Tmux(failure.to_string()),
             Failure::Hangs(deadline) => Self::TmuxHangs(deadline),
             Failure::Io(error) => Self::Io(error),
         }
@@ -123,7 +126,14 @@ async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
     let (answer, complaint) =
         tokio::join!(read(stdout, ANSWER_LIMIT_BYTES), read(stderr, COMPLAINT_LIMIT_BYTES));
     let (answer, complaint) = (answer?, complaint?);
+    if answer.len() as u64 == ANSWER_LIMIT_BYTES {
+        return Err(Failure::Endless);
+    }
     let status = child.wait().await?;
+    // So ends a client whose server ends while it is being asked.
+    if status.code() == Some(1) && complaint.is_empty() && answer.is_empty() {
+        return Err(Failure::NoServer);
+    }
     if status.success() { Ok(answer) } else { Err(understood(&complaint, status)) }
 }
 
@@ -143,7 +153,7 @@ fn understood(complaint: &[u8], status: std::process::ExitStatus) -> Failure {
     let is_lost = ["server exited", "lost server"].iter().any(|end| text.contains(end));
     if text.starts_with("no server running") || is_connect_error || is_lost {
         Failure::NoServer
-    } else if text.starts_with("can't find ") || text.starts_with("no such ") {
+    } else if ["can't find ", "no such ", "no current "].iter().any(|start| text.starts_with(start)) {
         Failure::Missing(text)
     } else if text.is_empty() {
         Failure::Said(format!("it ended without a word ({status})"))

@@ -77,11 +77,7 @@ impl Follower {
             match piece {
                 Piece::Output(at, bytes) => {
                     self.next = Some(at.after(bytes.len()));
-                    taken.new_bytes += match self.channel.push(at, &bytes) {
-                        Pushed::Appended(new) => new as u64,
-                        Pushed::Gap { .. } => bytes.len() as u64,
-                        Pushed::Duplicate => 0,
-                    };
+                    taken.new_bytes += self.push(at, &bytes);
                 }
                 Piece::Mark { at, end } => {
                     if self.next.is_some_and(|next| next != at) {
@@ -89,15 +85,24 @@ impl Follower {
                     }
                     self.next = Some(at);
                     taken.ended |= end;
-                    // At the end there is nothing to take over.
-                    let take_over =
-                        |now: &mut Source| !end && std::mem::replace(now, Source::Control) != Source::Control;
-                    self.source.send_if_modified(take_over);
                 }
                 Piece::Unaligned(_) => {}
             }
         }
         taken
+    }
+
+    /// Gives the channel bytes that continue it, and takes over from the shim. While the shim is still behind, it brings these bytes too.
+    fn push(&self, at: Offset, bytes: &Bytes) -> u64 {
+        if at > self.channel.live_end() {
+            return 0;
+        }
+        let take_over = |now: &mut Source| std::mem::replace(now, Source::Control) != Source::Control;
+        self.source.send_if_modified(take_over);
+        match self.channel.push(at, bytes) {
+            Pushed::Appended(new) => new as u64,
+            Pushed::Duplicate | Pushed::Gap { .. } => 0,
+        }
     }
 }
 

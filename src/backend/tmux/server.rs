@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::time::Duration;
 
 use super::oneshot::{self, Failure, Sequence};
 use super::probe::Version;
@@ -49,12 +50,25 @@ enum Look {
     Absent,
     /// A session of that name without the project's mark.
     Foreign,
-    Ours {
-        session: SessionId,
-        next_index: u32,
-        is_taken: bool,
-    },
+    Ours(Place),
 }
+
+/// Where in our session the next window goes.
+struct Place {
+    session: SessionId,
+    next_index: u32,
+    /// The name wanted is another window's.
+    is_taken: bool,
+    /// The current window is the keeper's: nobody misses it.
+    shows_keeper: bool,
+}
+
+/// The `@kas-id` of the window that keeps a session.
+const KEEPER: &str = "keeper";
+
+/// How often a window is tried to be made. A server that ends because it is empty takes a few milliseconds.
+const TRIES: usize = 10;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// The session name of a project.
 pub(super) fn session_name(project: &ProjectId) -> String {
@@ -69,20 +83,20 @@ pub(super) async fn open(
     plan: &WindowPlan,
 ) -> Result<Window, BackendError> {
     let names = Names::new(project, plan)?;
-    // The session may come or go between the look and the deed, and an index may be taken: then once more.
+    // The session or the server may come or go between the look and the deed, and an index may be taken: then once more.
     let mut last = Failure::NoServer;
-    for _try in 0..4 {
-        let (made, name) = match look(settings, version, &names).await? {
+    for _try in 0..TRIES {
+        let made = match look(settings, version, &names).await? {
             Look::Foreign => return Err(BackendError::Foreign(names.session.to_string())),
-            Look::Absent => (new_session(settings, version, project, &names, plan).await, &names.window),
-            Look::Ours { session, next_index, is_taken } => {
-                let name = if is_taken { &names.or_else } else { &names.window };
-                let target = format!("{session}:{next_index}");
-                (new_window(settings, version, &target, name, plan).await, name)
+            Look::Absent => new_session(settings, project, &names).await.map(|()| None),
+            Look::Ours(place) => {
+                let name = if place.is_taken { &names.or_else } else { &names.window };
+                new_window(settings, version, &place, name, plan).await.map(|answer| Some((answer, name)))
             }
         };
         match made {
-            Ok(answer) => return parse_new(&answer, project, &names.session, name),
+            Ok(None) => continue,
+            Ok(Some((answer, name))) => return parse_new(&answer, project, &names.session, name),
             Err(Failure::NoServer) => last = Failure::NoServer,
             Err(Failure::Missing(text)) => last = Failure::Missing(text),
             Err(Failure::Said(text)) if text.contains("duplicate session") || text.contains("in use") => {
@@ -90,6 +104,7 @@ pub(super) async fn open(
             }
             Err(other) => return Err(other.into()),
         }
+        tokio::time::sleep(TRY_AGAIN_AFTER).await;
     }
     Err(last.into())
 }
@@ -115,7 +130,7 @@ impl Names {
 
 async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Look, BackendError> {
     let format = format!(
-        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}}",
+        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}} #{{&&:#{{window_active}},#{{==:#{{@kas-id}},{KEEPER}}}}}",
         names.window, names.project
     );
     let target = format!("={}:", names.session);
@@ -142,53 +157,50 @@ async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Lo
 }
 
 fn understood<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Look> {
-    let mut found: Option<(SessionId, u32)> = None;
-    let (mut is_taken, mut is_ours) = (false, true);
+    let mut place: Option<Place> = None;
     for line in lines {
         let mut words = line.split(' ');
         let session = SessionId(id(words.next()?, '$')?);
-        let index: u32 = words.next()?.parse().ok()?;
-        is_taken |= words.next()? == "1";
-        is_ours &= words.next()? == "1";
-        found = Some((session, found.map_or(index, |(_, highest)| highest.max(index))));
+        let after: u32 = words.next()?.parse::<u32>().ok()?.checked_add(1)?;
+        let mut flag = || words.next().map(|word| word == "1");
+        let (is_taken, is_ours, shows_keeper) = (flag()?, flag()?, flag()?);
+        if !is_ours {
+            return Some(Look::Foreign);
+        }
+        let place = place.get_or_insert(Place { session, next_index: after, is_taken, shows_keeper });
+        place.next_index = place.next_index.max(after);
+        place.is_taken |= is_taken;
+        place.shows_keeper |= shows_keeper;
     }
-    let (session, highest) = found?;
-    Some(if is_ours { Look::Ours { session, next_index: highest + 1, is_taken } } else { Look::Foreign })
+    place.map(Look::Ours)
 }
 
 /// What [`parse_new`] reads.
 const NEW: &str = "#{pid} #{session_id} #{window_id} #{pane_id}";
 
-async fn new_session(
-    settings: &Settings,
-    version: Version,
-    project: &ProjectId,
-    names: &Names,
-    plan: &WindowPlan,
-) -> Result<Vec<u8>, Failure> {
-    let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
-    let (session, window) = (names.session.as_str(), names.window.as_str());
+/// Makes the session with a window that keeps it: it is there from the first run until the project is unloaded (`seeds/004`, "tmux session
+/// naming"). It must not come and go with its runs, since tmux up to 3.6 can die when a session begins or ends while a control client attaches.
+async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) -> Result<(), Failure> {
+    let session = names.session.as_str();
     let target = format!("={session}:");
-    let words = [
+    let text = format!(
+        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session.'; exec sleep 2147483647"
+    );
+    let mut sequence = Sequence::default().then([
         "new-session",
         "-d",
-        "-P",
-        "-F",
-        NEW,
         "-s",
         session,
         "-n",
-        window,
-        "-x",
-        &cols,
-        "-y",
-        &rows,
+        "kas",
         "-c",
         "/",
         "--",
-    ];
+        "/bin/sh",
+        "-c",
+        &text,
+    ]);
     let limit = settings.history_limit().to_string();
-    let mut sequence = Sequence::default().then(with_argv(&words, plan));
     // `destroy-unattached` comes first: nobody is attached yet.
     let options = [
         ("destroy-unattached", "off"),
@@ -200,28 +212,36 @@ async fn new_session(
     for (name, value) in options {
         sequence = sequence.then(["set-option", "-t", &target, name, value]);
     }
-    oneshot::start(settings, window_options(sequence, version, &target, plan)).await
+    let sequence =
+        window_options(sequence, &target, "off").then(["set-option", "-p", "-t", &target, "@kas-id", KEEPER]);
+    oneshot::start(settings, sequence).await.map(drop)
 }
 
 async fn new_window(
     settings: &Settings,
     version: Version,
-    target: &str,
+    place: &Place,
     name: &Name,
     plan: &WindowPlan,
 ) -> Result<Vec<u8>, Failure> {
-    let words = ["new-window", "-d", "-P", "-F", NEW, "-t", target, "-n", name.as_str(), "-c", "/", "--"];
-    let sequence = Sequence::default().then(with_argv(&words, plan));
-    oneshot::ask(settings, window_options(sequence, version, target, plan)).await
-}
-
-fn with_argv(words: &[&str], plan: &WindowPlan) -> Vec<OsString> {
-    words.iter().map(OsString::from).chain(plan.argv.iter().map(|argument| oneshot::word(argument))).collect()
-}
-
-/// What a run's window needs whatever the operator's configuration says, and the mark that it is kas's.
-fn window_options(mut sequence: Sequence, version: Version, target: &str, plan: &WindowPlan) -> Sequence {
+    let target = format!("{}:{}", place.session, place.next_index);
+    let mut words = vec!["new-window", "-P", "-F", NEW, "-t", &target, "-n", name.as_str(), "-c", "/"];
+    if !place.shows_keeper {
+        words.push("-d");
+    }
+    words.push("--");
+    let argv = plan.argv.iter().map(|argument| oneshot::word(argument));
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).chain(argv).collect();
     let keep = if plan.keep && version.can_keep_panes() { "on" } else { "off" };
+    let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
+    let sequence = window_options(Sequence::default().then(words), &target, keep)
+        .then(["set-option", "-p", "-t", &target, "@kas-id", &plan.instance.to_string()])
+        .then(["resize-window", "-t", &target, "-x", &cols, "-y", &rows]);
+    oneshot::ask(settings, sequence).await
+}
+
+/// What a window of ours needs whatever the operator's configuration says.
+fn window_options(mut sequence: Sequence, target: &str, keep: &str) -> Sequence {
     let options = [
         ("remain-on-exit", keep),
         ("automatic-rename", "off"),
@@ -231,16 +251,7 @@ fn window_options(mut sequence: Sequence, version: Version, target: &str, plan: 
     for (name, value) in options {
         sequence = sequence.then(["set-option", "-w", "-t", target, name, value]);
     }
-    let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
-    sequence.then(["set-option", "-p", "-t", target, "@kas-id", &plan.instance.to_string()]).then([
-        "resize-window",
-        "-t",
-        target,
-        "-x",
-        &cols,
-        "-y",
-        &rows,
-    ])
+    sequence
 }
 
 fn parse_new(
@@ -428,15 +439,16 @@ mod tests {
     #[test]
     fn a_look_tells_whose_a_session_is_and_what_is_free() {
         let look = |text: &str| match understood(text.lines()) {
-            Some(Look::Ours { session, next_index, is_taken }) => {
-                format!("{session} {next_index} {is_taken}")
+            Some(Look::Ours(it)) => {
+                format!("{} {} {} {}", it.session, it.next_index, it.is_taken, it.shows_keeper)
             }
             Some(Look::Foreign) => "foreign".to_owned(),
             Some(Look::Absent) => "absent".to_owned(),
             None => "strange".to_owned(),
         };
-        assert_eq!(look("$3 0 0 1\n$3 7 1 1\n$3 5 0 1\n"), "$3 8 true");
-        assert_eq!(look("$3 1 0 0\n"), "foreign");
+        assert_eq!(look("$3 0 0 1 1\n$3 7 1 1 0\n$3 5 0 1 0\n"), "$3 8 true true");
+        assert_eq!(look("$3 0 0 1 0\n"), "$3 1 false false");
+        assert_eq!(look("$3 1 0 0 0\n"), "foreign");
         assert_eq!(look("what\n"), "strange");
         assert_eq!(look(""), "strange");
     }

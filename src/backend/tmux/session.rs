@@ -258,7 +258,10 @@ impl Actor {
     async fn connect(&mut self, why: String) -> Result<(), String> {
         let Some((server, session)) = self.target else { return Ok(()) };
         let wait = self.retry.take().map_or(Duration::ZERO, |retry| retry.wait);
-        match Link::attach(&self.shared.settings, server, session).await {
+        let quiet = self.shared.quiet.write().await;
+        let attached = Link::attach(&self.shared.settings, server, session).await;
+        drop(quiet);
+        match attached {
             Ok(link) => {
                 self.link = Some(link);
                 self.attached();

@@ -7,6 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Env, TaskRunner, TmuxConfig, TmuxOutput, TmuxSocket};
+use crate::journal::Nonce;
 
 /// What a server gets when its operator has no configuration.
 const MINIMAL: &str = include_str!("../../../tmux.conf.min");
@@ -112,8 +113,9 @@ fn write_minimal(dir: &Path) -> io::Result<PathBuf> {
     if fs::read(&path).is_ok_and(|found| found == MINIMAL.as_bytes()) {
         return Ok(path);
     }
-    let new = dir.join(format!("{MINIMAL_NAME}.{}", std::process::id()));
-    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // Several may do this at once.
+    let new = dir.join(format!("{MINIMAL_NAME}.{}", Nonce::random()?.hex()));
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(MINIMAL.as_bytes())?;
     fs::rename(&new, &path)?;
     Ok(path)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{RwLock, mpsc, watch};
 
 use super::probe::Version;
 use super::server::ServerId;
@@ -26,6 +26,9 @@ pub(super) struct Shared {
     /// The server that last held a window of ours, and whether a control client of it was let go in order.
     last: watch::Sender<Option<(ServerId, Option<bool>)>>,
     control_bytes: AtomicU64,
+    /// A control client that is attaching has this alone. tmux 3.3a dies when it has something to tell all control clients (a session
+    /// made or ended, a mode left) while one of them has said what it is and not yet all about itself.
+    pub(super) quiet: RwLock<()>,
 }
 
 impl Shared {
@@ -37,6 +40,7 @@ impl Shared {
             served: Mutex::default(),
             last: watch::Sender::new(None),
             control_bytes: AtomicU64::new(0),
+            quiet: RwLock::new(()),
         }
     }
 
