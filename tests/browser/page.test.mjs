@@ -255,7 +255,7 @@ describe('tabs', () => {
 
   test('go when their runs are deleted elsewhere', async () => {
     const page = await openDemo(kas);
-    await kas.must('run', 'test-broken');
+    assert.equal((await kas.run('run', '--wait', 'test-broken')).code, 3);
     await press(page, 'test-broken');
     await endsWith(page, 'exit 3', 'failed');
     await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length > 1);
