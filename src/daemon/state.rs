@@ -53,6 +53,8 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
+    /// Who wants it deleted, having seen its end before it was all stored.
+    pub deleting: Vec<ReplyId>,
 }
 
 impl State {

@@ -164,7 +164,7 @@ fn sentence(error: &impl std::fmt::Display) -> String {
 fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
     let instance = new_instance(&plan, state.backend, &actor.operator, now);
     let run = Run::new(instance.clone());
-    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new() };
+    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new(), deleting: Vec::new() };
     state.live.insert(plan.id, live);
     vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
 }
@@ -345,6 +345,8 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
     effects.push(RunEffect::Release.on(id));
+    let delete = |&reply: &ReplyId| Effect::Delete { reply, target: DeleteTarget::One(id) };
+    effects.extend(live.deleting.iter().map(delete));
     if reply.is_ok() {
         effects.push(Effect::Cull {
             project: instance.project_id.clone(),
@@ -384,13 +386,18 @@ fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
     }
 }
 
-fn delete(state: &State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
-    match &target {
-        DeleteTarget::One(id) if state.live.contains_key(id) => {
-            let refusal =
-                Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
-            answer(reply, Err(refusal.reason("still_running")))
+fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
+    if let DeleteTarget::One(id) = &target
+        && let Some(live) = state.live.get_mut(id)
+    {
+        if live.phase == Phase::Finishing {
+            live.deleting.push(reply);
+            return Vec::new();
         }
+        let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
+        return answer(reply, Err(refusal.reason("still_running")));
+    }
+    match &target {
         DeleteTarget::Project(id) if !state.projects.contains_key(id) => {
             answer(reply, Err(no_such("project", id)))
         }
@@ -709,6 +716,20 @@ mod tests {
         let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["reply 8 ok", "reply 9 ok", "release", "cull"]);
         assert_eq!(words(&step(&mut state, stop(10), NOW)), ["reply 10 not_running"]);
+    }
+
+    #[test]
+    fn a_run_is_deleted_once_its_end_is_stored_and_not_before_its_end() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let delete = |n| Input::Delete { reply: ReplyId(n), target: DeleteTarget::One(id(1)) };
+        assert_eq!(words(&step(&mut state, delete(8), NOW)), ["reply 8 still_running"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert!(step(&mut state, delete(9), NOW).is_empty());
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "delete", "cull"]);
+        assert_eq!(words(&step(&mut state, delete(10), NOW)), ["delete"]);
     }
 
     #[test]
