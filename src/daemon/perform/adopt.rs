@@ -362,6 +362,12 @@ const fn subject(decision: &Decision) -> Option<InstanceId> {
 
 /// The run is the orchestrator's again.
 fn enter(state: &mut State, record: &Record) {
-    let live = Live { run: record.run.clone(), plan: None, phase: Phase::Running, waiting: Vec::new() };
+    let live = Live {
+        run: record.run.clone(),
+        plan: None,
+        phase: Phase::Running,
+        waiting: Vec::new(),
+        deleting: Vec::new(),
+    };
     state.live.insert(record.run.instance.id, live);
 }
