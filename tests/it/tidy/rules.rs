@@ -128,7 +128,7 @@ pub(super) fn mod_file_has_no_logic(source: &Source, _: &Modules) -> Vec<String>
 
 /// Types that leave the process live at its boundaries, and only those can be written or read.
 pub(super) fn only_boundaries_serialize(source: &Source, _: &Modules) -> Vec<String> {
-    const BOUNDARIES: [&str; 6] = [
+    const BOUNDARIES: [&str; 7] = [
         "project/raw",
         "api/wire",
         "api/socket/frame",
