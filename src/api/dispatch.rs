@@ -1,9 +1,12 @@
 //! From a request to an answer: the door, the table, the handler.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{self, HeaderValue, Method, header};
 use axum::response::Response;
+use futures_util::FutureExt as _;
 
 use super::request::Request;
 use super::route::{Access, Found, Surface};
@@ -17,8 +20,14 @@ use crate::model::{Actor, TimeMs};
 pub(super) async fn answer(api: &Api, surface: Surface, request: http::Request<Body>) -> Response {
     api.metrics.http_requests.inc();
     let api_path = route::is_api(request.uri().path());
-    let mut response =
-        dispatch(api, surface, request).await.unwrap_or_else(|refusal| error::refusal(&refusal));
+    let answering = AssertUnwindSafe(dispatch(api, surface, request)).catch_unwind();
+    let mut response = match answering.await {
+        Ok(answer) => answer.unwrap_or_else(|refusal| error::refusal(&refusal)),
+        Err(_) => {
+            api.metrics.panics.inc();
+            error::refusal(&Refusal::new(Code::Internal, "this request met a bug of kas; its log says more"))
+        }
+    };
     headers::protect(response.headers_mut(), api_path);
     response
 }

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
@@ -24,6 +24,7 @@ use super::dispatch;
 use super::route::Surface;
 use super::stall::Stall;
 use super::state::{Api, closed};
+use crate::auth::peer_may_connect;
 
 /// Connections at one time on TCP. Further ones wait in the kernel's backlog.
 const HTTP_CONNECTIONS: usize = 1024;
@@ -76,58 +77,66 @@ pub(super) struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<Owned
 
 /// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
 pub async fn serve(api: Api, listeners: Listeners) {
-    let http = async {
-        if let Some(listener) = listeners.http {
-            let accept = async || {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Some(stream))
-            };
-            accept_loop(&api, Surface::Http, HTTP_CONNECTIONS, accept).await;
-        }
-    };
-    let control = async {
-        if let Some(listener) = listeners.control {
-            let accept = async || {
-                let (stream, _) = listener.accept().await?;
-                Ok(own_peer(&stream).then_some(stream))
-            };
-            accept_loop(&api, Surface::Control, CONTROL_CONNECTIONS, accept).await;
-        }
-    };
-    tokio::join!(http, control);
+    tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
+}
+
+/// Something that brings connections.
+trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    const SURFACE: Surface;
+    /// Connections at one time.
+    const CAP: usize;
+
+    /// The next connection; `None` for one that may not.
+    fn next(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    const SURFACE: Surface = Surface::Http;
+    const CAP: usize = HTTP_CONNECTIONS;
+
+    async fn next(&self) -> io::Result<Option<TcpStream>> {
+        let (stream, _) = self.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Some(stream))
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+    const SURFACE: Surface = Surface::Control;
+    const CAP: usize = CONTROL_CONNECTIONS;
+
+    async fn next(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = self.accept().await?;
+        Ok(own_peer(&stream).then_some(stream))
+    }
 }
 
 /// Whether the process at the other end belongs to this user.
 fn own_peer(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().map(|peer| peer.uid());
-    let own = rustix::process::geteuid().as_raw();
-    let same = peer.as_ref().is_ok_and(|uid| *uid == own);
+    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
     if !same {
         tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
     }
     same
 }
 
-async fn accept_loop<I>(
-    api: &Api,
-    surface: Surface,
-    cap: usize,
-    accept: impl AsyncFn() -> io::Result<Option<I>>,
-) where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let seats = Arc::new(Semaphore::new(cap));
+async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
+    let Some(listener) = listener else { return };
+    let seats = Arc::new(Semaphore::new(A::CAP));
     let mut closing = api.closing.clone();
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         tokio::select! {
-            accepted = accept() => match accepted {
+            accepted = listener.next() => match accepted {
                 Ok(Some(stream)) => {
                     let seat = Seat(Arc::new(seat));
-                    connections.spawn(connection(api.clone(), surface, stream, seat));
+                    connections.spawn(connection(api.clone(), A::SURFACE, stream, seat));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -138,8 +147,9 @@ async fn accept_loop<I>(
             () = closed(&mut closing) => break,
         }
     }
+    drop(listener);
     // WebSockets left their connection but keep their seat: all seats are free once everybody is gone.
-    let everybody = u32::try_from(cap).unwrap_or(u32::MAX);
+    let everybody = u32::try_from(A::CAP).unwrap_or(u32::MAX);
     let gone = tokio::time::timeout(GRACE, seats.acquire_many(everybody)).await;
     if gone.is_err() {
         tracing::warn!("connections that did not end were cut");

@@ -10,7 +10,7 @@ use super::query::page_of;
 use super::request::Request;
 use super::wire;
 use crate::daemon::{Answer, Code, Refusal};
-use crate::model::Scope;
+use crate::model::{InvalidId, Scope};
 
 /// The most characters of a token's name.
 const NAME_CHARS: usize = 64;
@@ -66,9 +66,8 @@ pub(super) async fn create_token(mut request: Request) -> Answer<Response> {
 }
 
 fn scope(word: &str) -> Answer<Scope> {
-    let all = [Scope::View, Scope::Run, Scope::Full];
-    let found = all.into_iter().find(|scope| scope.word() == word);
-    found.ok_or_else(|| invalid("`scope` is one of view, run, full").reason("scope").detail("field", "scope"))
+    word.parse()
+        .map_err(|error: InvalidId| invalid(error.to_string()).reason("scope").detail("field", "scope"))
 }
 
 /// DELETE `/v1/tokens/:token`

@@ -48,9 +48,9 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         _ => Mode::View,
     };
     let watch = Watch::open(&context.client, &run.project, run.id, None, mode).await?;
-    context.remark(&format!("attached to {}; {TOLD} leaves it running", run.name()))?;
     let signals = Signals::new()?;
-    let raw = Raw::enter()?;
+    let raw = Raw::enter(&format!("{} - {TOLD} leaves it", run.name()))?;
+    write!(context.output.err, "kas: attached to {}; {TOLD} leaves it running\r\n", run.name())?;
     let session = Session::new(watch, &run, mode);
     let left = session.run(signals).await;
     drop(raw);
@@ -61,7 +61,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         Err(_) => String::new(),
     };
     left?;
-    write!(context.output.err, "\r\n")?;
+    writeln!(context.output.err)?;
     context.remark(&told)?;
     Ok(code::OK)
 }
@@ -103,6 +103,8 @@ struct Session {
     live: u64,
     filter: Filter,
     keys: Keys,
+    /// The daemon is, and a notice stands on the screen.
+    away: bool,
 }
 
 impl Session {
@@ -122,19 +124,17 @@ impl Session {
             live: u64::MAX,
             filter,
             keys: Keys::default(),
+            away: false,
         }
     }
 
     async fn run(mut self, mut signals: Signals) -> Result<Left, Error> {
         let (keyboard, mut typed) = (Keyboard::open()?, [0; 8192]);
-        // What was on the screen scrolls up and is kept.
-        let rows = tty::size().map_or(24, |size| size.rows().into());
-        tty::write(&[vec![b'\n'; rows], FRESH.to_vec()].concat())?;
         loop {
             let waiting = self.keys.is_waiting();
             tokio::select! {
                 seen = self.watch.next() => {
-                    if let Some(end) = self.show(seen?)? {
+                    if let Some(end) = self.show(seen?).await? {
                         return Ok(Left::Ended(end));
                     }
                 }
@@ -156,9 +156,15 @@ impl Session {
     }
 
     /// Shows what was seen; the end is given back.
-    fn show(&mut self, seen: Seen) -> Result<Option<End>, Error> {
+    async fn show(&mut self, seen: Seen) -> Result<Option<End>, Error> {
         match seen {
-            Seen::Began { live } => self.live = live,
+            Seen::Began { live } => {
+                self.live = live;
+                if std::mem::take(&mut self.away) {
+                    self.clear()?;
+                }
+                self.watch.input(b"").await?;
+            }
             Seen::Bytes { offset, bytes } => {
                 let replayed = self.live.saturating_sub(offset).min(bytes.len() as u64);
                 let (old, new) = bytes.split_at(usize::try_from(replayed).unwrap_or(bytes.len()));
@@ -167,8 +173,7 @@ impl Session {
                 self.write(ours, new)?;
             }
             Seen::Snapshot(bytes) => {
-                tty::write(FRESH)?;
-                self.filter = Filter::new(Policy::Mute);
+                self.clear()?;
                 self.write(Policy::Mute, &bytes)?;
             }
             Seen::Size(cols, rows) => {
@@ -178,11 +183,21 @@ impl Session {
             Seen::Gap { .. } => {}
             Seen::Complaint(_) => tty::write(b"\x07")?,
             Seen::Lost => {
-                tty::write(b"\x1b7\x1b[999;1H\x1b[7mkas: the daemon is away; waiting for it\x1b[0m\x1b8")?
+                tty::write(b"\x1b7\x1b[999;1H\x1b[7mkas: the daemon is away; waiting for it\x1b[0m\x1b8")?;
+                // The notice stands on the screen, so all of it is to be drawn again.
+                self.watch.start_over();
+                self.away = true;
             }
             Seen::End(end) => return Ok(Some(end)),
         }
         Ok(None)
+    }
+
+    /// Makes room for a screen that is drawn anew; what stood there scrolls up and is kept.
+    fn clear(&mut self) -> Result<(), Error> {
+        self.filter = Filter::new(Policy::Mute);
+        let rows = tty::size().map_or(24, |size| size.rows().into());
+        Ok(tty::write(&[b"\x1b[999;1H", vec![b'\n'; rows].as_slice(), FRESH].concat())?)
     }
 
     fn write(&mut self, policy: Policy, bytes: &[u8]) -> Result<(), Error> {

@@ -19,6 +19,8 @@ pub(super) const MAX_LISTED: usize = 10_000;
 pub(super) struct Context<'a> {
     pub(super) global: Global,
     pub(super) paths: Paths,
+    /// Where a daemon listens that nobody told anything.
+    pub(super) default_socket: PathBuf,
     pub(super) cwd: PathBuf,
     pub(super) client: Client,
     pub(super) output: Output<'a>,
@@ -27,13 +29,14 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(global: Global, output: Output<'a>) -> Result<Self, Error> {
         let env = Env::of_process();
-        let paths = Paths::new(&env, global.socket.as_deref())?;
+        let paths = Paths::new(&env, None)?;
+        let default_socket = paths.socket.clone();
         let configured = || load(None, &paths.config_file).ok().and_then(|config| config.socket_path);
         // A broken configuration does not hide a daemon that runs with an earlier one.
-        let socket = global.socket.clone().or_else(configured).unwrap_or_else(|| paths.socket.clone());
+        let socket = global.socket.clone().or_else(configured).unwrap_or_else(|| default_socket.clone());
         let paths = Paths::new(&env, Some(&socket))?;
         let cwd = std::env::current_dir()?;
-        Ok(Self { global, client: Client::new(&paths.socket), paths, cwd, output })
+        Ok(Self { global, client: Client::new(&paths.socket), paths, default_socket, cwd, output })
     }
 
     /// Prints the JSON with `--json`, the sentence without.

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::{Args, Command, Global};
 use super::context::Context;
 use super::error::Error;
 use super::output::{Failure, Output, code};
+use super::table::shown;
 use super::{attach, check, daemon, debug, list, logs, open, run as run_task, runs, schema, token, wait};
 
 /// Does what the arguments say; `argv` begins with the program's name.
@@ -36,9 +37,29 @@ fn command(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
     let json = args.global.json;
     match perform(args, output) {
         Err(error) if error.is_broken_pipe() => Err(error),
-        Err(error) => Ok(output.failure(json, &error.failure(), error.exit())?),
+        Err(error) => {
+            let mut failure = error.failure();
+            if !json {
+                // It may quote names and paths.
+                failure.message = shown(&failure.message);
+                tell_problems(&failure.details["problems"], output)?;
+            }
+            Ok(output.failure(json, &failure, error.exit())?)
+        }
         done => done,
     }
+}
+
+/// The problems of a file, a line each, before the sentence that sums them up.
+fn tell_problems(problems: &Value, output: &mut Output<'_>) -> io::Result<()> {
+    for problem in problems.as_array().into_iter().flatten() {
+        let text = |key: &str| problem[key].as_str().map(shown);
+        let message = text("message").or_else(|| problem.as_str().map(shown)).unwrap_or_default();
+        let place = text("file").map(|file| format!("{file}:{}:{}: ", problem["line"], problem["column"]));
+        let hint = text("hint").map(|hint| format!(" ({hint})"));
+        writeln!(output.err, "{}{message}{}", place.unwrap_or_default(), hint.unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {

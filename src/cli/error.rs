@@ -86,7 +86,19 @@ impl Error {
             Self::Start { code, details, .. } => (code.as_str(), details.clone()),
             Self::Io(_) => ("internal", json!({"reason": "io"})),
         };
-        Failure { code, message: self.to_string(), details }
+        Failure { code, message: self.message(), details }
+    }
+
+    /// One line; the problems of a file are told beside it.
+    fn message(&self) -> String {
+        let (Self::Config(config::Error::Invalid(it))
+        | Self::Boot(boot::Error::Config(config::Error::Invalid(it)))) = self
+        else {
+            return self.to_string();
+        };
+        let count = it.problems.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        format!("{count} {noun} in {}", it.source.name)
     }
 }
 
@@ -117,8 +129,10 @@ fn client_exit(error: &client::Error) -> u8 {
 /// A refused request: what is wrong with a file is 4, what is wrong with the request itself is 2.
 fn refused_exit(refused: &client::Refused) -> u8 {
     let problems = refused.details.get("problems").and_then(Value::as_array);
+    let reason = refused.details.get("reason").and_then(Value::as_str);
+    let file = reason == Some("no_project_file") || problems.is_some_and(|it| !it.is_empty());
     match refused.code.as_str() {
-        "invalid_request" if problems.is_some_and(|it| !it.is_empty()) => code::INVALID,
+        "invalid_request" if file => code::INVALID,
         "invalid_request" | "payload_too_large" => code::USAGE,
         "not_found" => code::NOT_FOUND,
         "conflict" | "gone" | "rate_limited" => code::CONFLICT,
@@ -158,6 +172,7 @@ mod tests {
         };
         check("invalid_request", json!({}), 2);
         check("invalid_request", json!({"problems": [{}]}), 4);
+        check("invalid_request", json!({"reason": "no_project_file"}), 4);
         check("not_found", json!({}), 3);
         check("conflict", json!({}), 7);
         check("gone", json!({}), 7);

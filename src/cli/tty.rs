@@ -12,9 +12,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::model::Size;
 
-/// Undoes what a program may have set: styles, alternate screen, scroll region, mouse, paste, focus and keyboard modes.
+/// Undoes what a program may have set: styles, alternate screen, scroll region, mouse, paste, focus and keyboard modes, title.
 const RESTORE: &[u8] = b"\x18\x1b[0m\x1b(B\x0f\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1004l\
-    \x1b[?2004l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?1l\x1b>\x1b[4l\x1b[?7h\x1b7\x1b[?6l\x1b[r\x1b8\x1b[?1049l\x1b[?25h\x1b[0 q";
+    \x1b[?2004l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?1l\x1b>\x1b[4l\x1b[?7h\x1b7\x1b[?6l\x1b[r\x1b8\x1b[?1049l\x1b[?25h\x1b[0 q\x1b[23;0t";
 /// Makes the terminal like a freshly reset one and clears its screen, but not what has scrolled off it.
 pub(super) const FRESH: &[u8] = b"\x18\x1b[!p\x1b[0m\x1b[?1049l\x1b[r\x1b[H\x1b[2J";
 
@@ -73,13 +73,16 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Switches to raw mode: every key is a byte to read and nothing is echoed.
-    pub(super) fn enter() -> io::Result<Self> {
+    /// Switches to raw mode: every key is a byte to read and nothing is echoed. The window's title becomes `title`.
+    pub(super) fn enter(title: &str) -> io::Result<Self> {
         let before = tcgetattr(stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
-        Ok(Self { before })
+        // What was typed ahead is kept: it is meant for the program.
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        let entered = Self { before };
+        write(format!("\x1b[22;0t\x1b]2;{title}\x07").as_bytes())?;
+        Ok(entered)
     }
 }
 
@@ -87,6 +90,7 @@ impl Drop for Raw {
     fn drop(&mut self) {
         // Both may fail when the terminal is gone; then there is nothing to restore.
         write(RESTORE).unwrap_or_default();
+        // What is still unread answers the program or is meant for it, and must not reach the shell.
         tcsetattr(stdin(), OptionalActions::Flush, &self.before).unwrap_or_default();
     }
 }

@@ -17,6 +17,8 @@ const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 const ACK_EVERY_BYTES: u64 = 4096;
 /// Input goes in pieces that stay below the frame limit of 64 KiB with their header.
 const INPUT_PIECE_BYTES: usize = 32 * 1024;
+/// The most that can be typed while the daemon is away; what is beyond it is dropped.
+const MAX_UNSENT_BYTES: usize = 4096;
 
 /// Why a terminal is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,9 @@ pub struct Watch {
     /// The offset of the next byte; `None` to let the daemon choose where to begin.
     next: Option<u64>,
     acked: u64,
-    /// Since when the daemon is away; set before the first connection so that this fails at once.
+    /// Typed while the daemon was away.
+    unsent: Vec<u8>,
+    /// Since when the daemon is away.
     lost_since: Option<Instant>,
 }
 
@@ -99,6 +103,7 @@ impl Watch {
             handle: 0,
             next: from,
             acked: from.unwrap_or(0),
+            unsent: Vec::new(),
             lost_since: None,
         };
         watch.connect().await?;
@@ -144,8 +149,14 @@ impl Watch {
                 }
                 Err(error) if error.is_passing() => {
                     self.socket = None;
-                    self.lost_since = Some(Instant::now());
-                    return Ok(Seen::Lost);
+                    self.lost_since.get_or_insert_with(Instant::now);
+                    if self.gives_up() {
+                        return Err(error);
+                    }
+                    // A connection that ends before the stream runs was none.
+                    if std::mem::take(&mut self.handle) != 0 {
+                        return Ok(Seen::Lost);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -153,22 +164,22 @@ impl Watch {
     }
 
     async fn reconnect(&mut self) -> Result<(), Error> {
+        sleep(RECONNECT_EVERY).await;
         match self.connect().await {
-            Err(error) if error.is_passing() => {
-                if self.lost_since.is_none_or(|since| since.elapsed() > RECONNECT_FOR) {
-                    return Err(error);
-                }
-                sleep(RECONNECT_EVERY).await;
-                Ok(())
-            }
+            Err(error) if error.is_passing() && !self.gives_up() => Ok(()),
             other => other,
         }
+    }
+
+    fn gives_up(&self) -> bool {
+        self.lost_since.is_none_or(|since| since.elapsed() > RECONNECT_FOR)
     }
 
     fn take(&mut self, frame: Frame) -> Result<Option<Seen>, Error> {
         Ok(Some(match frame {
             Frame::Subscribed { handle, offset } => {
                 self.handle = handle;
+                self.acked = self.next.unwrap_or(0);
                 self.lost_since = None;
                 Seen::Began { live: offset }
             }
@@ -192,17 +203,26 @@ impl Watch {
         }))
     }
 
-    /// Types `bytes`. What is typed while the daemon is away is dropped.
+    /// Types `bytes`. What is typed while the daemon is away is kept, up to 4 KiB, for the first call after [`Seen::Began`].
     ///
     /// # Errors
     /// Never for a lost connection: [`Watch::next`] says that.
     pub async fn input(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        for piece in bytes.chunks(INPUT_PIECE_BYTES) {
-            let frame = Frame::input(self.handle, piece);
-            let Some(socket) = self.socket.as_mut() else { return Ok(()) };
-            passing(socket.send_binary(frame).await)?;
+        let Some(socket) = self.socket.as_mut().filter(|_| self.handle != 0) else {
+            let room = MAX_UNSENT_BYTES.saturating_sub(self.unsent.len());
+            self.unsent.extend(bytes.iter().take(room));
+            return Ok(());
+        };
+        let all = [&std::mem::take(&mut self.unsent), bytes].concat();
+        for piece in all.chunks(INPUT_PIECE_BYTES) {
+            passing(socket.send_binary(Frame::input(self.handle, piece)).await)?;
         }
         Ok(())
+    }
+
+    /// After the next reconnection, begins where the daemon thinks best instead of at the next byte.
+    pub const fn start_over(&mut self) {
+        self.next = None;
     }
 
     /// Sets the terminal's size, now and after a reconnection.
@@ -314,6 +334,8 @@ mod tests {
             let mut peer = accept(&listener).await;
             assert_eq!(said(&mut peer).await["from"], 3);
             say(&mut peer, json!({"type":"subscribed","handle":8,"offset":3})).await;
+            let Some(Ok(Message::Binary(typed))) = peer.next().await else { panic!("no input") };
+            assert_eq!(&typed[..], &Frame::input(8, b"typed while away")[..]);
             output(&mut peer, 3, b"def").await;
             say(&mut peer, json!({"type":"error","code":"conflict","message":"ended"})).await;
             say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":6}))
@@ -327,6 +349,8 @@ mod tests {
                 seen.push(watch.next().await.unwrap());
                 match seen.last() {
                     Some(Seen::Bytes { offset: 0, .. }) => watch.input(b"x").await.unwrap(),
+                    Some(Seen::Lost) => watch.input(b"typed while away").await.unwrap(),
+                    Some(Seen::Began { .. }) => watch.input(b"").await.unwrap(),
                     Some(Seen::End(_)) => return seen,
                     _ => {}
                 }

@@ -47,6 +47,8 @@ pub enum Command {
         /// Rows.
         rows: u16,
     },
+    /// Lets a window's size follow its viewers again, at the next change of theirs.
+    FreeSize(WindowTarget),
     /// Ends a window and what runs in it.
     KillWindow(WindowId),
     /// Ends a pane and what runs in it.
@@ -166,6 +168,8 @@ pub enum Field {
     PaneId,
     PaneInMode,
     PaneIndex,
+    /// `1` if the pane has the user option `@kas-id`: a run lives in it.
+    PaneIsKas,
     PanePid,
     PaneWidth,
     ServerPid,
@@ -361,6 +365,7 @@ impl Display for Field {
             Self::PaneId => "#{pane_id}",
             Self::PaneInMode => "#{pane_in_mode}",
             Self::PaneIndex => "#{pane_index}",
+            Self::PaneIsKas => "#{?@kas-id,1,0}",
             Self::PanePid => "#{pane_pid}",
             Self::PaneWidth => "#{pane_width}",
             Self::ServerPid => "#{pid}",
@@ -419,6 +424,7 @@ impl Display for Command {
             Self::ResizeWindow { window, cols, rows } => {
                 write!(f, "resize-window -t {window} -x {cols} -y {rows}")
             }
+            Self::FreeSize(window) => write!(f, "set-option -u -w -t {window} window-size"),
             Self::KillWindow(window) => write!(f, "kill-window -t '{window}'"),
             Self::KillPane(pane) => write!(f, "kill-pane -t '{pane}'"),
             Self::KillSession(session) => write!(f, "kill-session -t '{session}'"),

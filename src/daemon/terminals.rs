@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -88,6 +88,8 @@ impl LiveTerminal {
 #[derive(Default)]
 pub(super) struct Terminals {
     runs: DashMap<InstanceId, Arc<LiveTerminal>>,
+    /// Ended runs that somebody watches, so that any number of viewers share one transcript in memory.
+    ended: DashMap<InstanceId, Weak<Channel>>,
 }
 
 impl Terminals {
@@ -120,8 +122,19 @@ impl Terminals {
     }
 
     /// Forgets a run that is over; its viewers keep the channel.
-    pub(super) fn close(&self, id: InstanceId) {
-        self.runs.remove(&id);
+    pub(super) fn close(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
+        self.runs.remove(&id).map(|(_, terminal)| terminal)
+    }
+
+    /// The channel of an ended run, if somebody has it open.
+    pub(super) fn ended(&self, id: InstanceId) -> Option<Arc<Channel>> {
+        self.ended.get(&id)?.upgrade()
+    }
+
+    /// Remembers the channel of an ended run while somebody has it open, and forgets those that nobody has.
+    pub(super) fn remember_ended(&self, id: InstanceId, channel: &Arc<Channel>) {
+        self.ended.retain(|_, channel| channel.strong_count() > 0);
+        self.ended.insert(id, Arc::downgrade(channel));
     }
 
     /// How a terminal is named in messages.

@@ -1,16 +1,21 @@
 //! What callers do with terminals.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::handle::{Answer, Handle, not_found};
 use super::refusal::{Code, Refusal};
+use super::run::View;
 use super::terminals::Terminals;
 use super::view::{Terminal, TerminalId};
 use crate::backend::tmux::Tmux;
 use crate::model::{Actor, BackendKind, Instance, InstanceId, ProjectId, Size};
 use crate::store::{Change, NewEvent};
+
+/// How long whoever types or resizes waits for a run that is starting.
+const STARTS_IN: Duration = Duration::from_secs(10);
 
 impl Handle {
     /// A terminal of the project to watch; a finished instance has one too.
@@ -39,7 +44,12 @@ impl Handle {
         if let Some(live) = self.0.terminals.get(instance.id) {
             return Ok(live.channel.clone());
         }
-        super::ended::channel(&self.0.store, instance.id).await
+        if let Some(channel) = self.0.terminals.ended(instance.id) {
+            return Ok(channel);
+        }
+        let channel = super::ended::channel(&self.0.store, instance.id).await?;
+        self.0.terminals.remember_ended(instance.id, &channel);
+        Ok(channel)
     }
 
     /// Gives bytes to the program, in order, once; waits while it does not read.
@@ -48,7 +58,7 @@ impl Handle {
     /// `conflict` when it is over, `unavailable` when its holder cannot be reached.
     pub async fn input(&self, id: TerminalId, bytes: Bytes) -> Answer<()> {
         let sent = match id {
-            TerminalId::Task(run) => self.holder(run)?.input(bytes).await,
+            TerminalId::Task(run) => self.holder(run).await?.input(bytes).await,
             TerminalId::Pane(number) => self.tmux_of(number)?.type_into(number, bytes).await,
         };
         sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
@@ -60,15 +70,23 @@ impl Handle {
     /// As [`Handle::input`].
     pub async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
         let sent = match id {
-            TerminalId::Task(run) => self.holder(run)?.resize(size).await,
+            TerminalId::Task(run) => self.holder(run).await?.resize(size).await,
             TerminalId::Pane(number) => self.tmux_of(number)?.resize_pane(number, size).await,
         };
         sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
     }
 
-    fn holder(&self, id: InstanceId) -> Answer<crate::backend::Holder> {
+    /// What holds a live run. One that is just starting is waited for, so that nothing typed early is lost.
+    async fn holder(&self, id: InstanceId) -> Answer<crate::backend::Holder> {
         let over =
             || Refusal::new(Code::Conflict, format!("Instance {id} is not running.")).reason("not_running");
+        if let Some(holder) = self.0.terminals.holder(id) {
+            return Ok(holder);
+        }
+        let mut view = self.0.view.clone();
+        let held = |view: &Arc<View>| !view.live.contains_key(&id) || self.0.terminals.holder(id).is_some();
+        let waited = tokio::time::timeout(STARTS_IN, view.wait_for(held)).await;
+        drop(waited);
         self.0.terminals.holder(id).ok_or_else(over)
     }
 

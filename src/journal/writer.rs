@@ -206,30 +206,32 @@ impl Writer {
         self.segment = Some(options.open(segment::path(&self.dir, self.total))?);
         self.segment_start = self.total;
         self.starts.push(self.total);
-        if self.total + 3 * self.segment_bytes > self.limit_bytes {
-            self.plan_cut();
-        }
+        self.plan_cut();
         Ok(())
     }
 
-    /// Keeps room for this segment, so that what is held stays within the limit while it fills.
+    /// Has the front cut, so that what is held stays within the limit while this segment fills.
     fn plan_cut(&mut self) {
-        if self.cutter.is_none() {
-            let sizes = std::mem::take(&mut self.sizes);
-            match Cutter::start(&self.dir, sizes.clone(), self.scrollback_lines) {
-                Ok(cutter) => self.cutter = Some(cutter),
-                // No thread now: the journal grows until the next segment tries again.
-                Err(_) => self.sizes = sizes,
-            }
+        // A segment ends with a line, and may so become somewhat longer than it should.
+        let full = self.total + 2 * self.segment_bytes;
+        let old = self.starts.iter().take_while(|&&start| full - start > self.limit_bytes).count();
+        // The front goes to the start of a segment that stays.
+        let gone = old.min(self.starts.len() - 1);
+        if gone == 0 || !self.start_cutter() {
+            return;
         }
         let Some(cutter) = &self.cutter else { return };
-        let full = self.total + 2 * self.segment_bytes;
-        let too_old = self.starts.iter().take_while(|&&start| full - start > self.limit_bytes).count();
-        // The front goes at the start of a segment that stays.
-        let gone = too_old.min(self.starts.len() - 1);
-        let cut = self.starts[gone];
+        cutter.plan(self.starts[gone]);
         self.starts.drain(..gone);
-        cutter.plan(self.total, if gone > 0 { cut } else { self.starts[0] });
+    }
+
+    /// Whether a cutter runs. Without one the journal grows until the next segment tries again.
+    fn start_cutter(&mut self) -> bool {
+        if self.cutter.is_none() {
+            let fluent = 2 * self.segment_bytes;
+            self.cutter = Cutter::start(&self.dir, self.sizes.clone(), self.scrollback_lines, fluent).ok();
+        }
+        self.cutter.is_some()
     }
 
     /// Puts everything on disk and leaves the exit record: the last act.

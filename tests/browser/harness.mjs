@@ -173,14 +173,22 @@ export async function closeBrowser() {
 /** What broke the policy or threw, on any page since the last look. */
 const broken = [];
 
-export function assertNothingBroke() {
+/** After each test: closes its pages, and fails when one of them broke. */
+export async function closePages() {
+  await Promise.all(browser.contexts().map((context) => context.close()));
   assert.deepEqual(broken.splice(0), []);
 }
+
+/** What the browser itself logs when the daemon refuses something or is away. */
+const EXPECTED_ERRORS = /^Failed to load resource|^WebSocket connection to/;
 
 async function watch(page) {
   page.setDefaultTimeout(DEADLINE_MS);
   page.on('pageerror', (error) => broken.push(`error: ${error.stack ?? error}`));
-  page.on('console', (message) => message.text().startsWith('CSP ') && broken.push(message.text()));
+  page.on('console', (message) => {
+    const text = message.text();
+    if (text.startsWith('CSP ') || (message.type() === 'error' && !EXPECTED_ERRORS.test(text))) broken.push(text);
+  });
   await page.addInitScript(() =>
     document.addEventListener('securitypolicyviolation', (event) =>
       console.log('CSP', event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber)),

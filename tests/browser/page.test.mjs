@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import {
-  assertNothingBroke, closeBrowser, endsWith, Kas, newPage, newTab, openBrowser, openDemo, press, ready, runAdHoc, screen, shot, shows, type,
+  closeBrowser, closePages, endsWith, Kas, newPage, newTab, openBrowser, openDemo, press, ready, runAdHoc, screen, shot, shows, type,
 } from './harness.mjs';
 
 const kas = new Kas();
@@ -20,7 +20,7 @@ after(async () => {
   await closeBrowser();
   await kas.remove();
 });
-afterEach(assertNothingBroke);
+afterEach(closePages);
 
 describe('letting in', () => {
   test('without a session says what to do, and shows nothing', async () => {
@@ -250,6 +250,23 @@ describe('tabs', () => {
     await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length === 1);
     assert.ok(page.url().endsWith(newest));
     assert.equal((await kas.run('logs', oldest)).code, 3, 'the deleted run is gone');
+  });
+
+  test('go when their runs are deleted elsewhere', async () => {
+    const page = await openDemo(kas);
+    await kas.must('run', 'test-broken');
+    await press(page, 'test-broken');
+    await endsWith(page, 'exit 3', 'failed');
+    await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length > 1);
+    const other = await page.locator('[role=tab][aria-selected=false]').first().getAttribute('id');
+    await kas.must('rm', other.replace('tab-', ''));
+    await page.locator(`#${other}`).waitFor({ state: 'detached' });
+
+    const tab = await newTab(page);
+    await tab.goto(`http://${kas.address}/projects/demo`);
+    await tab.getByRole('button', { name: 'Cleanup history' }).click();
+    await page.getByRole('heading', { name: 'This run is gone' }).waitFor();
+    await tone(page, 'test-broken', 'idle');
   });
 
   test('cannot be closed while it runs, and ad-hoc runs have none', async () => {

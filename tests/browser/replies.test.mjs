@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { assertNothingBroke, closeBrowser, endsWith, Kas, newTab, openBrowser, openDemo, ready, runAdHoc, shows, type } from './harness.mjs';
+import { closeBrowser, closePages, endsWith, Kas, newTab, openBrowser, openDemo, ready, runAdHoc, shows, type } from './harness.mjs';
 
 before(openBrowser);
 after(closeBrowser);
-afterEach(assertNothingBroke);
+afterEach(closePages);
 
 /** Waits for a page that looks (what was written before is replay, and stays unanswered), asks, tells each byte it is sent as hex, and ends at a `q`. */
 const ASKER = `echo press enter

@@ -2,14 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { assertNothingBroke, closeBrowser, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, screen, shot, shows, type } from './harness.mjs';
+import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, screen, shot, shows, type } from './harness.mjs';
 
 before(openBrowser);
 after(closeBrowser);
-afterEach(assertNothingBroke);
+afterEach(closePages);
 
-/** Counts upwards until it is told to stop by a line. */
-const COUNTER = 'n=0; while ! read -t 0.05 line; do n=$((n+1)); echo "count $n"; done; echo "told $line"';
+/** Counts upwards until it is told to stop by a line. (`-t 0` only looks: a limit above it may end in the middle of the line.) */
+const COUNTER = 'n=0; while ! read -t 0; do n=$((n+1)); echo "count $n"; sleep 0.05; done; read line; echo "told $line"';
 
 /** The numbers on the screen, which must follow each other without a hole and without one twice. */
 async function assertContiguous(page) {

@@ -1,80 +1,17 @@
 //! `kas` as people and scripts use it: the real binary, its words and its exit codes.
 
-use std::fs;
+mod daemon;
+mod home;
+mod terminal;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// A private home with nothing in it.
-struct Home {
-    temp: tempfile::TempDir,
-}
-
-/// What a command came to.
-#[derive(Debug)]
-struct Done {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Home {
-    fn new() -> Self {
-        let home = Self { temp: tempfile::tempdir().unwrap() };
-        home.write("run/.keep", "");
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// A project with these tasks, not registered.
-    fn project(&self, name: &str, tasks: &str) -> PathBuf {
-        self.write(&format!("{name}/.kaged/project.yaml"), tasks);
-        self.path(name)
-    }
-
-    fn command(&self, dir: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kas"));
-        command.args(words).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("HOME", self.temp.path()).env("XDG_RUNTIME_DIR", self.path("run"));
-        command.env("TMUX_TMPDIR", self.temp.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn kas_in(&self, dir: &Path, words: &[&str]) -> Done {
-        let output = self.command(dir, words).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    fn kas(&self, words: &[&str]) -> Done {
-        self.kas_in(self.temp.path(), words)
-    }
-
-    fn socket(&self) -> PathBuf {
-        fs::create_dir_all(self.path("run/kasmos")).unwrap();
-        self.path("run/kasmos/kas.sock")
-    }
-}
-
-impl Done {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
+use self::home::Home;
 
 #[test]
 fn arguments_that_make_no_sense_are_2() {
@@ -184,6 +121,9 @@ fn a_project_is_needed_or_named() {
     }
     assert_eq!(home.kas(&["run", "test", "--project", "Not An Id"]).code, Some(2));
     assert_eq!(home.kas(&["run", "test", "-p", "demo"]).code, Some(5));
+    // What is quoted does not reach the terminal as it is.
+    let done = home.kas(&["daemon", "add", "no\x1b[2Jwhere"]);
+    assert!(done.code == Some(3) && !done.stderr.contains('\x1b'), "{done:?}");
     // What can be no task's name names nothing.
     assert_eq!(home.kas(&["logs", "No such", "-p", "demo"]).code, Some(3));
 }

@@ -1,14 +1,12 @@
-//! Frames: what the client says, and what it is told.
+//! The frames a client is sent.
 
 use std::fmt;
 
 use axum::extract::ws::Message;
-use bytes::{BufMut, Bytes, BytesMut};
-use serde::Deserialize;
+use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
-use crate::api::error::{invalid, not_found};
-use crate::api::request::parse_json;
+use crate::api::error::not_found;
 use crate::api::wire;
 use crate::broker::{Ended, GapReason, Snapshot};
 use crate::daemon::{Answer, Refusal, TerminalId};
@@ -16,10 +14,9 @@ use crate::model::{Offset, Size};
 use crate::store::StoredEvent;
 
 /// Bytes before the payload of a binary frame: kind, handle, offset.
-pub(super) const BINARY_HEADER: usize = 13;
+const BINARY_HEADER: usize = 13;
 const OUTPUT: u8 = 1;
 const SNAPSHOT: u8 = 2;
-const INPUT: u8 = 3;
 
 /// What a connection can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,108 +50,6 @@ impl fmt::Display for ChannelName {
             Self::Pty(TerminalId::Task(id)) => write!(f, "pty:task:{id}"),
             Self::Pty(TerminalId::Pane(number)) => write!(f, "pty:pane:{number}"),
         }
-    }
-}
-
-/// How a terminal is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
-    Interactive,
-    View,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Subscribe {
-    #[serde(rename = "type")]
-    _type: String,
-    pub(super) channel: String,
-    pub(super) since: Option<i64>,
-    pub(super) from: Option<u64>,
-    pub(super) cols: Option<Value>,
-    pub(super) rows: Option<Value>,
-    pub(super) mode: Option<Mode>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Unsubscribe {
-    #[serde(rename = "type")]
-    _type: String,
-    pub(super) channel: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Input {
-    #[serde(rename = "type")]
-    _type: String,
-    pub(super) channel: String,
-    pub(super) data: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Resize {
-    #[serde(rename = "type")]
-    _type: String,
-    pub(super) channel: String,
-    pub(super) cols: Value,
-    pub(super) rows: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Ack {
-    #[serde(rename = "type")]
-    _type: String,
-    pub(super) channel: String,
-    pub(super) offset: u64,
-}
-
-/// One text frame from the client.
-#[derive(Debug)]
-pub(super) enum Said {
-    Subscribe(Subscribe),
-    Unsubscribe(Unsubscribe),
-    Input(Input),
-    Resize(Resize),
-    Ack(Ack),
-}
-
-/// What can be told of any frame, however wrong the rest is.
-#[derive(Default, Deserialize)]
-struct Outline {
-    #[serde(rename = "type", default)]
-    kind: Value,
-    #[serde(default)]
-    channel: Value,
-}
-
-/// Reads a text frame; a refusal comes with the channel it names, if it names one.
-pub(super) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>)> {
-    let text = text.as_bytes();
-    let outline: Outline = parse_json(text).map_err(|refusal| (refusal, None))?;
-    let said = match outline.kind.as_str() {
-        Some("subscribe") => parse_json(text).map(Said::Subscribe),
-        Some("unsubscribe") => parse_json(text).map(Said::Unsubscribe),
-        Some("pty.input") => parse_json(text).map(Said::Input),
-        Some("pty.resize") => parse_json(text).map(Said::Resize),
-        Some("pty.ack") => parse_json(text).map(Said::Ack),
-        Some(_) | None => Err(invalid("`type` is none of the known ones").reason("unknown_type")),
-    };
-    said.map_err(|refusal| (refusal, outline.channel.as_str().map(str::to_owned)))
-}
-
-/// Reads a binary frame: the handle, and the bytes typed.
-pub(super) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
-    match frame.get(..BINARY_HEADER) {
-        Some(&[INPUT, a, b, c, d, ..]) => {
-            Ok((u32::from_be_bytes([a, b, c, d]), frame.slice(BINARY_HEADER..)))
-        }
-        Some(_) => Err(invalid("only input (kind 3) comes from a client").reason("unknown_type")),
-        None => Err(invalid("a binary frame has a header of 13 bytes").reason("short_frame")),
     }
 }
 
@@ -263,24 +158,6 @@ pub(super) fn error(refusal: &Refusal, channel: Option<&str>) -> Message {
 mod unit {
     use super::*;
 
-    fn refused(text: &str) -> (String, Option<String>) {
-        let (refusal, channel) = parse(text).unwrap_err();
-        (refusal.details["reason"].as_str().unwrap().to_owned(), channel)
-    }
-
-    #[test]
-    fn wrong_frames_are_named() {
-        let of = |reason: &str, channel: Option<&str>| (reason.to_owned(), channel.map(str::to_owned));
-        assert_eq!(refused("hello"), of("not_json", None));
-        assert_eq!(refused("[]"), of("wrong_type", None));
-        assert_eq!(refused(r#"{"type":"dance","channel":"x"}"#), of("unknown_type", Some("x")));
-        assert_eq!(refused(r#"{"channel":"x"}"#), of("unknown_type", Some("x")));
-        let twice = r#"{"type":"unsubscribe","channel":"events","x":1}"#;
-        assert_eq!(refused(twice), of("unknown_field", Some("events")));
-        let negative = r#"{"type":"subscribe","channel":"events","from":-1}"#;
-        assert_eq!(refused(negative), of("wrong_type", Some("events")));
-    }
-
     #[test]
     fn channel_names_round_trip() {
         for name in ["events", "pty:task:01ARZ3NDEKTSV4RRFFQ69G5FAV", "pty:pane:7"] {
@@ -295,9 +172,5 @@ mod unit {
     fn binary_frames_are_big_endian() {
         let Message::Binary(frame) = output(7, Offset(0x0102), b"hi") else { panic!() };
         assert_eq!(frame[..], *b"\x01\0\0\0\x07\0\0\0\0\0\0\x01\x02hi");
-        let typed = Bytes::from_static(b"\x03\0\0\x01\0\0\0\0\0\0\0\0\0abc");
-        assert_eq!(parse_binary(&typed), Ok((256, Bytes::from_static(b"abc"))));
-        assert!(parse_binary(&Bytes::from_static(b"\x03\0\0")).is_err());
-        assert!(parse_binary(&frame).is_err());
     }
 }

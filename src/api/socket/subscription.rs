@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use tokio::sync::watch;
 
 use super::frame::{self, ChannelName, Replay};
 use crate::api::error::invalid;
@@ -70,9 +71,13 @@ pub(super) enum Turn {
     More(Message),
     /// A frame, and nothing was left after it: the next turn is after a moment.
     Rest(Message),
+    /// The same, and the frame tells a gap.
+    Gap(Message),
     /// A snapshot has to be made; [`Pty::caught`] takes it.
     Catch(Arc<Lease>),
-    /// Nothing until something changes.
+    /// Nothing until the terminal changes.
+    Wait,
+    /// Nothing until it is told of what it waits for, or ever.
     Idle,
 }
 
@@ -82,6 +87,8 @@ pub(super) struct Pty {
     pub(super) handle: u32,
     pub(super) channel: Arc<Channel>,
     pub(super) interactive: bool,
+    /// Tells of changes. It is listened to only in [`Turn::Wait`]: who waits for something else is not woken by a flood.
+    pub(super) changes: Option<watch::Receiver<u64>>,
     /// The size it would like the terminal to have.
     pub(super) wish: Option<Size>,
     /// Whether a resize is under way.
@@ -106,6 +113,7 @@ impl Pty {
         start: Start,
         interactive: bool,
     ) -> (Self, Replay) {
+        let changes = Some(channel.watch());
         let told_size = channel.size();
         let live_end = channel.live_end();
         let (at, flow, lost, replay) = match start {
@@ -123,6 +131,7 @@ impl Pty {
             handle,
             channel,
             interactive,
+            changes,
             wish: None,
             resizing: false,
             at,
@@ -157,8 +166,8 @@ impl Pty {
             self.told_size = size;
             return Turn::More(frame::size(self.name(), size));
         }
-        if let Some(frame) = self.snapshot_frame() {
-            return Turn::More(frame);
+        if let Some(snapshot) = self.snapshot.take() {
+            return self.tell(snapshot);
         }
         if self.flow != Flow::Live {
             return Turn::Idle;
@@ -182,7 +191,7 @@ impl Pty {
             }
             Read::Wait => {
                 self.lease = None;
-                Turn::Idle
+                Turn::Wait
             }
             Read::Dropped { to, reason } => self.dropped(to, reason),
             Read::Ended(ended) => {
@@ -199,7 +208,7 @@ impl Pty {
             let frame = frame::gap(self.name(), self.at, to, reason);
             self.at = to;
             self.acked = to;
-            return Turn::More(frame);
+            return Turn::Gap(frame);
         }
         self.lost = Some((self.at, reason));
         self.flow = Flow::Catching;
@@ -207,18 +216,17 @@ impl Pty {
         Turn::Catch(Arc::clone(lease))
     }
 
-    /// The next frame of a snapshot that was made: what is lost, then the snapshot.
-    fn snapshot_frame(&mut self) -> Option<Message> {
-        let snapshot = self.snapshot.take()?;
+    /// Tells of a snapshot that was made: what is lost first, then the snapshot.
+    fn tell(&mut self, snapshot: Snapshot) -> Turn {
         if let Some((from, reason)) = self.lost.take() {
             let frame = frame::gap(self.name(), from, snapshot.offset, reason);
             self.snapshot = Some(snapshot);
-            return Some(frame);
+            return Turn::Gap(frame);
         }
         self.at = snapshot.offset;
         self.acked = snapshot.offset;
         self.flow = Flow::Live;
-        Some(frame::snapshot(self.handle, &snapshot))
+        Turn::More(frame::snapshot(self.handle, &snapshot))
     }
 
     /// The snapshot it waited for is there. Its turn comes next.

@@ -106,8 +106,11 @@ impl Server {
         let (owners, to_desk, to_scope) = (Arc::new(Owners::default()), desk.clone(), Arc::clone(&scope));
         let handler = move |upgrade: WebSocketUpgrade| {
             let scope = *to_scope.lock().unwrap();
-            let connection = Connection::new(to_desk.clone(), scope, Arc::clone(&owners), closes.clone());
-            std::future::ready(super::configured(upgrade).on_upgrade(|socket| connection.run(socket)))
+            let connection =
+                Connection::new(to_desk.clone(), scope, Arc::clone(&owners), Arc::default(), closes.clone());
+            std::future::ready(
+                super::upgrade::configured(upgrade).on_upgrade(|socket| connection.run(socket)),
+            )
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

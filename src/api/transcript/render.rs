@@ -242,3 +242,166 @@ impl Render for Lines {
         out.extend_from_slice(b"]}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::ops::Range;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::broker::{Checkpoint, History};
+    use crate::model::{BackendKind, Instance, InstanceId, RunState, TimeMs};
+
+    const LAUNCHED: i64 = 1_000_000;
+
+    /// The bytes `abc\r\ndef…` with a time and a resize in the middle, and the front dropped where asked.
+    struct Held {
+        bytes: &'static [u8],
+        start: u64,
+    }
+
+    impl History for Held {
+        fn range(&self) -> Range<Offset> {
+            Offset(self.start)..Offset(self.bytes.len() as u64)
+        }
+        fn read_at(&self, _from: Offset, _max: usize) -> io::Result<Bytes> {
+            unreachable!("renders are fed")
+        }
+        fn checkpoint(&self) -> Option<Checkpoint> {
+            let dump = Bytes::from_static(b"before");
+            (self.start > 0).then_some(Checkpoint { offset: Offset(self.start), size: Size::DEFAULT, dump })
+        }
+        fn times(&self) -> Vec<(Offset, i64)> {
+            vec![(Offset(0), LAUNCHED + 100), (Offset(5), LAUNCHED + 2500)]
+        }
+        fn sizes(&self) -> Vec<(Offset, Size)> {
+            vec![(Offset(0), Size::DEFAULT), (Offset(7), Size::clamped(100, 30).unwrap())]
+        }
+    }
+
+    fn transcript(bytes: &'static [u8], start: u64) -> Transcript {
+        let instance = Instance {
+            id: InstanceId::from_parts(1, 1),
+            project_id: "demo".parse().unwrap(),
+            task_name: None,
+            command: "cmd".into(),
+            cwd: "/".into(),
+            state: RunState::Done,
+            backend: BackendKind::Pty,
+            tmux_session: None,
+            tmux_window: None,
+            pid: None,
+            exit: None,
+            error: None,
+            launched_at: TimeMs(LAUNCHED),
+            exited_at: None,
+            stopped_at: None,
+            launched_by: "op".into(),
+            output_bytes: 0,
+            restarted_from: None,
+            history: None,
+        };
+        Transcript { instance, history: Arc::new(Held { bytes, start }) }
+    }
+
+    /// Renders whole and byte by byte, which must agree on `same`.
+    fn rendered<R: Render, T: PartialEq + std::fmt::Debug>(
+        transcript: &Transcript,
+        bytes: &[u8],
+        make: fn(&Transcript) -> R,
+        same: fn(&[u8]) -> T,
+    ) -> T {
+        let start = transcript.history.range().start;
+        let bytes = &bytes[usize::try_from(start.0).unwrap()..];
+        let feed = |size: usize| {
+            let (mut render, mut out, mut at) = (make(transcript), Vec::new(), start);
+            for piece in bytes.chunks(size) {
+                render.piece(at, piece, &mut out);
+                at = at.after(piece.len());
+            }
+            render.end(&mut out);
+            same(&out)
+        };
+        let whole = feed(usize::MAX);
+        for size in 1..=bytes.len() {
+            assert_eq!(feed(size), whole, "pieces of {size}");
+        }
+        whole
+    }
+
+    fn casts(out: &[u8]) -> Vec<Value> {
+        let text = std::str::from_utf8(out).unwrap();
+        let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Events of the same kind and time belong together, however the bytes were cut.
+        events.into_iter().fold(Vec::new(), |mut all: Vec<Value>, event| {
+            match all.last_mut() {
+                Some(last) if event[1] == "o" && last[1] == "o" && last[0] == event[0] => {
+                    last[2] = [last[2].as_str().unwrap(), event[2].as_str().unwrap()].concat().into();
+                }
+                Some(_) | None => all.push(event),
+            }
+            all
+        })
+    }
+
+    const BYTES: &[u8] = b"abc\r\nd\xc3\xa9f\x1b[1mg";
+
+    #[test]
+    fn asciicast_has_output_at_its_time_and_resizes_between() {
+        let got = rendered(&transcript(BYTES, 0), BYTES, asciicast, casts);
+        let header = json!({ "version": 2, "width": 80, "height": 24, "timestamp": 1000, "command": "cmd" });
+        let expect = [
+            header,
+            json!([0.1, "o", "abc\r\n"]),
+            json!([2.5, "o", "d"]),
+            json!([2.5, "r", "100x30"]),
+            json!([2.5, "o", "\u{e9}f\u{1b}[1mg"]),
+        ];
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn asciicast_begins_with_the_screen_where_the_front_is_gone() {
+        let got = rendered(&transcript(BYTES, 5), BYTES, asciicast, casts);
+        assert_eq!(got[1], json!([2.5, "o", "befored"]));
+    }
+
+    #[test]
+    fn lines_have_offsets_and_times_and_no_escapes() {
+        let parse = |out: &[u8]| serde_json::from_slice::<Value>(out).unwrap();
+        let got = rendered(&transcript(BYTES, 0), BYTES, lines, parse);
+        let expect = json!({ "start_offset": 0, "end_offset": BYTES.len(), "lines": [
+            { "offset": 0, "at": LAUNCHED + 100, "text": "abc" },
+            { "offset": 5, "at": LAUNCHED + 2500, "text": "d\u{e9}fg" },
+        ] });
+        assert_eq!(got, expect);
+        let nothing = rendered(&transcript(b"", 0), b"", lines, parse);
+        assert_eq!(nothing, json!({ "start_offset": 0, "end_offset": 0, "lines": [] }));
+    }
+
+    #[test]
+    fn an_endless_line_comes_in_pieces() {
+        let mut render = lines(&transcript(b"", 0));
+        let mut out = Vec::new();
+        render.piece(Offset(0), &vec![b'x'; 200_000], &mut out);
+        assert!(render.line.len() <= LINE_LIMIT);
+        render.end(&mut out);
+        let got: Value = serde_json::from_slice(&out).unwrap();
+        let lines = got["lines"].as_array().unwrap();
+        let total: usize = lines.iter().map(|line| line["text"].as_str().unwrap().len()).sum();
+        assert_eq!((total, &lines[0]["continues"]), (200_000, &json!(true)));
+        assert!(lines.iter().all(|line| line["text"].as_str().unwrap().len() <= LINE_LIMIT));
+    }
+
+    #[test]
+    fn text_is_utf8_without_escapes() {
+        let own = |out: &[u8]| String::from_utf8(out.to_vec()).unwrap();
+        assert_eq!(rendered(&transcript(BYTES, 0), BYTES, text, own), "abc\nd\u{e9}fg");
+        const BAD: &[u8] = b"a\xffb\xc3";
+        assert_eq!(rendered(&transcript(BAD, 0), BAD, text, own), "ab\u{fffd}", "a stray byte goes");
+    }
+}

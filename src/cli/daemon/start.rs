@@ -18,7 +18,8 @@ use super::super::error::Error;
 use super::super::output::code;
 use super::process::{forget, record};
 use crate::boot;
-use crate::config::{ensure_private_dir, ensure_safe_dir};
+use crate::client::Client;
+use crate::config::{ensure_private_dir, ensure_safe_dir, load};
 
 /// How long a daemon may take until it answers; it may have many runs to take over.
 const START_PATIENCE_S: i64 = 60;
@@ -86,7 +87,7 @@ fn launch(args: &Args, mut context: Context<'_>) -> Result<u8, Error> {
     let mut child = spawn(args, &context)?;
     let report = child.stdout.take().map(|pipe| report(pipe, &context)).transpose()?.unwrap_or_default();
     if !report.starts_with(b"{") && !report.is_empty() {
-        return started(&child, &mut context);
+        return started(args, &child, &mut context);
     }
     let status = child.wait()?;
     let error: Value = serde_json::from_slice(&report).unwrap_or_default();
@@ -140,11 +141,19 @@ fn report(mut pipe: ChildStdout, context: &Context<'_>) -> Result<Vec<u8>, Error
     Ok(report)
 }
 
-fn started(child: &Child, context: &mut Context<'_>) -> Result<u8, Error> {
+/// Where the new daemon listens: its own configuration may say so.
+fn socket(args: &Args, context: &Context<'_>) -> Result<PathBuf, Error> {
+    let Some(config) = &args.config else { return Ok(context.paths.socket.clone()) };
+    let configured = load(Some(&context.cwd.join(config)), &context.paths.config_file)?.socket_path;
+    let chosen = context.global.socket.clone().or(configured);
+    Ok(chosen.unwrap_or_else(|| context.default_socket.clone()))
+}
+
+fn started(args: &Args, child: &Child, context: &mut Context<'_>) -> Result<u8, Error> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::failed("pid", "the daemon has no process id"))?;
     record(&context.paths.pid_file, pid)?;
-    let client = context.client.clone();
+    let client = Client::new(socket(args, context)?);
     let mut http = None;
     asked(async {
         let status = client.get("/v1/status").await?;

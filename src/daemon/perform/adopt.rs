@@ -174,7 +174,7 @@ impl Performer {
                 (Decision::OrphanDir(id), _) => {
                     tracing::warn!(dir = %self.places.dir(id).display(), "no run of this directory is recorded; it is left alone");
                 }
-                (Decision::Discard(id), _) => self.let_go(id, self.places.dir(id)).await,
+                (Decision::Discard(id), _) => self.let_go(id, None).await,
                 (Decision::EndShim(id), _) => self.end_shim(id, run).await,
                 (decision, Some(record)) => {
                     enter(state, record);
@@ -301,7 +301,7 @@ impl Performer {
             }
             self.apart(move |it| async move {
                 while let Ok(Some(_)) = events.next().await {}
-                it.let_go(id, it.places.dir(id)).await;
+                it.let_go(id, None).await;
             });
         }
     }

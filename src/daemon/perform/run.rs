@@ -29,9 +29,9 @@ impl Performer {
                     self.wake(Input::Finished { id, result }).await;
                 }
                 RunEffect::Release => {
-                    self.shared.terminals.close(id);
+                    let terminal = self.shared.terminals.close(id);
                     self.runs.remove(&id);
-                    return;
+                    return self.let_go(id, terminal).await;
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir.clone()).await;
+        let transcript = super::transcript::read(dir).await;
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len()).0;
             run.instance.output_bytes = record.as_ref().map_or(end, |record| record.total_bytes);
@@ -96,7 +96,6 @@ impl Performer {
             terminal.channel.extend_to(total);
             terminal.channel.end(ended(&instance));
         }
-        self.let_go(id, dir).await;
         Ok(())
     }
 }

@@ -128,15 +128,8 @@ pub(super) fn mod_file_has_no_logic(source: &Source, _: &Modules) -> Vec<String>
 
 /// Types that leave the process live at its boundaries, and only those can be written or read.
 pub(super) fn only_boundaries_serialize(source: &Source, _: &Modules) -> Vec<String> {
-    const BOUNDARIES: [&str; 7] = [
-        "project/raw",
-        "api/wire",
-        "api/socket/frame",
-        "store/row",
-        "shim/wire",
-        "journal/record",
-        "config/file",
-    ];
+    const BOUNDARIES: [&str; 6] =
+        ["project/raw", "api/wire", "store/row", "shim/wire", "journal/record", "config/file"];
     let module = source.module().into_iter().take(2).collect::<Vec<_>>().join("/");
     if source.is_test || BOUNDARIES.contains(&module.as_str()) {
         return Vec::new();

@@ -33,9 +33,10 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
       </header>
       <Show when={state().error}>{(error) => <p class="strip warn">{error()}</p>}</Show>
       <Problems problems={state().problems} />
+      <AdHoc project={props.project} />
       <Show when={state().loaded && state().tasks.length === 0}>
         <p class="quiet">
-          No tasks yet: declare them under <code>tasks:</code> in <code>.kaged/project.yaml</code>, or run a command below.
+          No tasks yet: declare them under <code>tasks:</code> in <code>.kaged/project.yaml</code>, or run a command above.
         </p>
       </Show>
       <For each={groupsOf(state().tasks)}>
@@ -48,7 +49,6 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
           </section>
         )}
       </For>
-      <AdHoc project={props.project} />
       <Recent project={props.project} />
       <Panes project={props.project} />
     </div>

@@ -16,56 +16,56 @@ use crate::store::StoredEvent;
 /// `{}`, where nothing needs saying.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(in crate::api) struct Nothing {}
 
 /// `POST /projects/:id/tasks/run`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Launch {
-    pub(super) task: Option<String>,
-    pub(super) command: Option<String>,
-    pub(super) cwd: Option<String>,
-    pub(super) cols: Option<Value>,
-    pub(super) rows: Option<Value>,
+pub(in crate::api) struct Launch {
+    pub(in crate::api) task: Option<String>,
+    pub(in crate::api) command: Option<String>,
+    pub(in crate::api) cwd: Option<String>,
+    pub(in crate::api) cols: Option<Value>,
+    pub(in crate::api) rows: Option<Value>,
 }
 
 /// `POST /projects/:id/tasks/run/confirm`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Confirm {
-    pub(super) confirm_id: String,
-    pub(super) proceed: bool,
+pub(in crate::api) struct Confirm {
+    pub(in crate::api) confirm_id: String,
+    pub(in crate::api) proceed: bool,
 }
 
 /// `POST /session`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Exchange {
-    pub(super) ticket: String,
+pub(in crate::api) struct Exchange {
+    pub(in crate::api) ticket: String,
 }
 
 /// `POST /v1/repos`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AddRepo {
-    pub(super) path: String,
+pub(in crate::api) struct AddRepo {
+    pub(in crate::api) path: String,
 }
 
 /// `POST /v1/tokens`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateToken {
-    pub(super) name: Option<String>,
-    pub(super) scope: Option<String>,
+pub(in crate::api) struct CreateToken {
+    pub(in crate::api) name: Option<String>,
+    pub(in crate::api) scope: Option<String>,
 }
 
 /// A terminal size as wished: both sides positive integers, or it is 80x24.
-pub(super) fn size(cols: Option<&Value>, rows: Option<&Value>) -> model::Size {
+pub(in crate::api) fn size(cols: Option<&Value>, rows: Option<&Value>) -> model::Size {
     wished_size(cols, rows).unwrap_or(model::Size::DEFAULT)
 }
 
 /// The same, `None` where a side is absent or not a positive integer.
-pub(super) fn wished_size(cols: Option<&Value>, rows: Option<&Value>) -> Option<model::Size> {
+pub(in crate::api) fn wished_size(cols: Option<&Value>, rows: Option<&Value>) -> Option<model::Size> {
     let side = |value: Option<&Value>| {
         let value = value?;
         value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX))
@@ -77,33 +77,37 @@ pub(super) fn wished_size(cols: Option<&Value>, rows: Option<&Value>) -> Option<
 
 /// `{"error":{…}}`
 #[derive(Debug, Serialize)]
-pub(super) struct ErrorBody<'a> {
+pub(in crate::api) struct ErrorBody<'a> {
     error: ErrorFacts<'a>,
 }
 
 /// What an error says, in bodies and in error frames.
 #[derive(Debug, Serialize)]
-pub(super) struct ErrorFacts<'a> {
+pub(in crate::api) struct ErrorFacts<'a> {
     code: &'static str,
     message: &'a str,
     details: &'a Map<String, Value>,
 }
 
 impl<'a> ErrorFacts<'a> {
-    pub(super) fn of(refusal: &'a Refusal) -> Self {
-        Self { code: super::error::word(refusal.code), message: &refusal.message, details: &refusal.details }
+    pub(in crate::api) fn of(refusal: &'a Refusal) -> Self {
+        Self {
+            code: crate::api::error::word(refusal.code),
+            message: &refusal.message,
+            details: &refusal.details,
+        }
     }
 }
 
 impl<'a> ErrorBody<'a> {
-    pub(super) fn of(refusal: &'a Refusal) -> Self {
+    pub(in crate::api) fn of(refusal: &'a Refusal) -> Self {
         Self { error: ErrorFacts::of(refusal) }
     }
 }
 
 /// A list, one page of it.
 #[derive(Debug, Serialize)]
-pub(super) struct List<T> {
+pub(in crate::api) struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
     has_more: bool,
@@ -111,7 +115,7 @@ pub(super) struct List<T> {
 
 impl<T> List<T> {
     /// A page, each item made by `each`.
-    pub(super) fn of<S>(page: daemon::Page<S>, each: impl FnMut(&S) -> T) -> Self {
+    pub(in crate::api) fn of<S>(page: daemon::Page<S>, each: impl FnMut(&S) -> T) -> Self {
         let items = page.items.iter().map(each).collect();
         Self { items, has_more: page.next_cursor.is_some(), next_cursor: page.next_cursor }
     }
@@ -119,7 +123,7 @@ impl<T> List<T> {
 
 /// A problem of a project file.
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+pub(in crate::api) struct Problem {
     file: String,
     line: u32,
     column: u32,
@@ -148,7 +152,7 @@ fn problems(all: &[project::Problem]) -> Vec<Problem> {
 
 /// A registered project.
 #[derive(Debug, Serialize)]
-pub(super) struct Project {
+pub(in crate::api) struct Project {
     id: String,
     path: String,
     tasks: usize,
@@ -170,7 +174,7 @@ impl From<&daemon::ProjectSummary> for Project {
 
 /// One run of a command.
 #[derive(Debug, Serialize)]
-pub(super) struct Instance {
+pub(in crate::api) struct Instance {
     id: String,
     project_id: String,
     task_name: Option<String>,
@@ -222,7 +226,7 @@ impl From<&model::Instance> for Instance {
 
 /// The newest run of a task, in short.
 #[derive(Debug, Serialize)]
-pub(super) struct Latest {
+pub(in crate::api) struct Latest {
     id: String,
     state: &'static str,
     exit_code: Option<i32>,
@@ -232,7 +236,7 @@ pub(super) struct Latest {
 
 /// A named task.
 #[derive(Debug, Serialize)]
-pub(super) struct Task {
+pub(in crate::api) struct Task {
     name: String,
     command: String,
     description: String,
@@ -273,7 +277,7 @@ impl From<&daemon::TaskView> for Task {
 
 /// `GET /projects/:id/tasks`
 #[derive(Debug, Serialize)]
-pub(super) struct Tasks {
+pub(in crate::api) struct Tasks {
     items: Vec<Task>,
     instances: Vec<Instance>,
     problems: Vec<Problem>,
@@ -291,7 +295,7 @@ impl From<&daemon::TasksView> for Tasks {
 
 /// A question before a run.
 #[derive(Debug, Serialize)]
-pub(super) struct ConfirmRequired {
+pub(in crate::api) struct ConfirmRequired {
     confirm_required: bool,
     confirm_id: String,
     task_name: String,
@@ -315,7 +319,7 @@ impl From<&daemon::ConfirmRequired> for ConfirmRequired {
 
 /// A pane that no instance owns.
 #[derive(Debug, Serialize)]
-pub(super) struct Pane {
+pub(in crate::api) struct Pane {
     pane: u32,
     window: u32,
     title: String,
@@ -339,7 +343,7 @@ impl From<&daemon::PaneView> for Pane {
 
 /// An event: the same object in the audit list, on the socket (with `"type":"event"`) and in server-sent events.
 /// What it carries besides stands beside the fixed fields and cannot overwrite them.
-pub(super) fn event(it: &StoredEvent) -> Map<String, Value> {
+pub(in crate::api) fn event(it: &StoredEvent) -> Map<String, Value> {
     let mut object = it.details.clone();
     object.insert("id".into(), it.id.into());
     object.insert("event".into(), it.kind.clone().into());
@@ -351,7 +355,7 @@ pub(super) fn event(it: &StoredEvent) -> Map<String, Value> {
 
 /// A registered directory, as `/v1/repos` tells it.
 #[derive(Debug, Serialize)]
-pub(super) struct Repo {
+pub(in crate::api) struct Repo {
     path: String,
     project: String,
     /// Always empty: plans are not this program's business yet.
@@ -367,7 +371,7 @@ impl From<&daemon::ProjectSummary> for Repo {
 
 /// A token; its secret only where it was just made.
 #[derive(Debug, Serialize)]
-pub(super) struct Token {
+pub(in crate::api) struct Token {
     id: String,
     name: String,
     scope: &'static str,
@@ -379,7 +383,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    pub(super) fn of(it: &TokenRecord, token: Option<String>) -> Self {
+    pub(in crate::api) fn of(it: &TokenRecord, token: Option<String>) -> Self {
         Self {
             id: it.id.clone(),
             name: it.name.clone(),
@@ -394,7 +398,7 @@ impl Token {
 
 /// `GET /v1/status`
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(in crate::api) struct Status {
     running: bool,
     repos: Vec<Repo>,
     repo_count: usize,
@@ -411,7 +415,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn of(it: &daemon::Status, now: model::TimeMs) -> Self {
+    pub(in crate::api) fn of(it: &daemon::Status, now: model::TimeMs) -> Self {
         Self {
             running: true,
             repos: it.projects.iter().map(Repo::from).collect(),

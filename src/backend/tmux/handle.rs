@@ -1,0 +1,264 @@
+//! The daemon's handle on tmux.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::pane::Follower;
+use super::probe::Version;
+use super::server;
+use super::session::{Ask, Session};
+use super::settings::Settings;
+use super::shared::Shared;
+use super::types::{FoundForeign, FoundSession, Report, Window, WindowPlan};
+use crate::backend::BackendError;
+use crate::broker::Channel;
+use crate::control::command::Keys;
+use crate::control::{Command, PaneId};
+use crate::journal::Nonce;
+use crate::model::{InstanceId, ProjectId, Size};
+use crate::shim::Client;
+
+/// How long an actor may take. It is at most once busy with an attach.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// Commands of one typed sequence: enough to be fast, few enough that other commands get between.
+const KEYS_AT_ONCE: usize = 64;
+
+/// tmux as one backend. Clones share it; when the last is dropped its control clients end, its windows stay.
+#[derive(Clone)]
+pub struct Tmux(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// One per project that had a window since the start.
+    sessions: Mutex<HashMap<ProjectId, Arc<Session>>>,
+}
+
+impl Tmux {
+    /// A handle; nothing is started. What happens on the side goes to `reports`.
+    #[must_use]
+    pub fn new(settings: Settings, version: Version, reports: mpsc::Sender<Report>) -> Self {
+        let shared = Arc::new(Shared::new(settings, version, reports));
+        Self(Arc::new(Inner { shared, sessions: Mutex::default() }))
+    }
+
+    /// Whether a window outlives the shim in it. Where it does not, the shim itself has to stay for the window to be read.
+    #[must_use]
+    pub fn keeps_windows(&self) -> bool {
+        self.0.shared.version.can_keep_panes()
+    }
+
+    /// Whether tmux answers; that no server runs is an answer.
+    ///
+    /// # Errors
+    /// When it hangs or says no.
+    pub async fn ping(&self) -> Result<(), BackendError> {
+        server::ping(self.settings()).await
+    }
+
+    /// Makes a window in the project's session, and the session if it is not there. When this returns, the control client is attached, or
+    /// it was reported that none can be had.
+    ///
+    /// # Errors
+    /// [`BackendError::Foreign`] when the session's name is taken by one that is not ours; what tmux said; that it hangs.
+    pub async fn open_window(&self, project: &ProjectId, plan: &WindowPlan) -> Result<Window, BackendError> {
+        let session = self.session(project);
+        let _one_at_a_time = session.opening.lock().await;
+        let quiet = self.0.shared.quiet.read().await;
+        let window = server::open(self.settings(), self.0.shared.version, project, plan).await?;
+        drop(quiet);
+        self.attach(&session, &window).await;
+        Ok(window)
+    }
+
+    /// Finds the window of a live run again, wherever the operator may have moved it, and attaches the control client.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn adopt_window(
+        &self,
+        project: &ProjectId,
+        instance: InstanceId,
+    ) -> Result<Option<Window>, BackendError> {
+        let session = self.session(project);
+        let _one_at_a_time = session.opening.lock().await;
+        let found = server::find(self.settings(), project, instance).await?;
+        if let Some(window) = &found {
+            self.attach(&session, window).await;
+        }
+        Ok(found)
+    }
+
+    /// Gives the channel the run's bytes from here on: from the control stream while it is aligned, and from the shim while it is not.
+    /// The shim's `Output` events are to be pushed into the same channel.
+    ///
+    /// # Errors
+    /// When the actor does not answer; the shim streams all the same.
+    pub async fn follow(
+        &self,
+        window: &Window,
+        nonce: &Nonce,
+        channel: Arc<Channel>,
+        shim: Client,
+    ) -> Result<(), BackendError> {
+        let follower = Follower::new(nonce, channel, shim);
+        let session = self.session(&window.project);
+        send(&session, Ask::Follow(window.server, window.pane, follower)).await
+    }
+
+    /// Gives a run's window a size, whatever its viewers have. At most 20 a second are passed on, the newest always.
+    ///
+    /// # Errors
+    /// When the actor does not answer.
+    pub async fn resize(&self, window: &Window, size: Size) -> Result<(), BackendError> {
+        send(&self.session(&window.project), Ask::Resize(window.window, size)).await
+    }
+
+    /// Ends the pane that carries this run's id, and its window if nothing else is in it. Gone already is fine.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
+        let _quiet = self.0.shared.quiet.read().await;
+        server::kill(self.settings(), instance).await
+    }
+
+    /// Ends the session that carries the project's mark. Gone already is fine.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn destroy_session(&self, project: &ProjectId) -> Result<(), BackendError> {
+        let _quiet = self.0.shared.quiet.read().await;
+        server::destroy(self.settings(), project).await?;
+        self.sessions().remove(project);
+        Ok(())
+    }
+
+    /// All sessions named like a project's, whoever made them.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn scan(&self) -> Result<Vec<FoundSession>, BackendError> {
+        server::scan(self.settings()).await
+    }
+
+    /// The panes of the project's session that the operator opened.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn foreign_panes(&self, project: &ProjectId) -> Result<Vec<FoundForeign>, BackendError> {
+        server::foreign_panes(self.settings(), project).await
+    }
+
+    /// The terminal of an operator's pane: offset 0 is its screen as it is now. `None` when there is no such pane, or no control client.
+    pub async fn pane_channel(&self, project: &ProjectId, pane: u32) -> Option<Arc<Channel>> {
+        let session = self.session(project);
+        if !session.knows(pane) {
+            self.find_foreign(project, &session, pane).await?;
+        }
+        let (done, answer) = oneshot::channel();
+        send(&session, Ask::View(PaneId(pane), done)).await.ok()?;
+        tokio::time::timeout(DEADLINE, answer).await.ok()?.ok()
+    }
+
+    /// Types bytes into an operator's pane, in order. A pane in copy mode leaves it first, or it would swallow them.
+    ///
+    /// # Errors
+    /// [`BackendError::Gone`] when the pane is none of a project's session; what tmux said.
+    pub async fn type_into(&self, pane: u32, bytes: Bytes) -> Result<(), BackendError> {
+        let session = self.owner(pane)?;
+        let _one_at_a_time = session.typing.lock().await;
+        let _quiet = self.0.shared.quiet.read().await;
+        let keys: Vec<Command> =
+            Keys::split(&bytes).map(|keys| Command::SendKeys(PaneId(pane), keys)).collect();
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let mut commands = vec![Command::LeaveMode(PaneId(pane))];
+            commands.extend_from_slice(keys);
+            run(&session, commands).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives an operator's pane a size.
+    ///
+    /// # Errors
+    /// [`BackendError::Gone`] when the pane is none of a project's session.
+    pub async fn resize_pane(&self, pane: u32, size: Size) -> Result<(), BackendError> {
+        send(&*self.owner(pane)?, Ask::ResizePane(PaneId(pane), size)).await
+    }
+
+    /// Whether the server process that last held a window of ours still lives, or ended in order: tells "the operator closed it" from
+    /// "the server died". Waits at most 1 s for a dead server's control client to tell.
+    pub async fn serves_what_it_served(&self) -> bool {
+        self.0.shared.ended_in_order().await
+    }
+
+    /// Bytes of runs that came by the control stream and not by a shim, since the start.
+    #[must_use]
+    pub fn control_bytes(&self) -> u64 {
+        self.0.shared.control_bytes()
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.shared.settings
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<ProjectId, Arc<Session>>> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, project: &ProjectId) -> Arc<Session> {
+        let mut sessions = self.sessions();
+        let start = || Arc::new(Session::start(project.clone(), self.0.shared.clone()));
+        sessions.entry(project.clone()).or_insert_with(start).clone()
+    }
+
+    /// The session a pane of the operator's is in.
+    fn owner(&self, pane: u32) -> Result<Arc<Session>, BackendError> {
+        self.sessions().values().find(|session| session.knows(pane)).cloned().ok_or(BackendError::Gone)
+    }
+
+    /// Attaches the control client. That it cannot be had is reported by the actor and no reason to fail: shims stream.
+    async fn attach(&self, session: &Session, window: &Window) {
+        if let Err(error) = ask_attach(session, (window.server, window.session)).await {
+            tracing::debug!(project = %window.project, %error, "no control client for now");
+        }
+    }
+
+    /// After a restart no control client may be there yet: attaches one if the project's session has this pane.
+    async fn find_foreign(&self, project: &ProjectId, session: &Session, pane: u32) -> Option<()> {
+        let panes = self.foreign_panes(project).await.ok()?;
+        panes.iter().find(|found| found.pane == pane)?;
+        let target = server::session_of(self.settings(), project).await.ok()??;
+        ask_attach(session, target).await.ok()?;
+        Some(())
+    }
+}
+
+async fn ask_attach(
+    session: &Session,
+    (server, id): (super::server::ServerId, crate::control::SessionId),
+) -> Result<(), BackendError> {
+    let (done, attached) = oneshot::channel();
+    send(session, Ask::Attach(server, id, done)).await?;
+    answer(attached).await?.map_err(BackendError::Tmux)
+}
+
+async fn run(session: &Session, commands: Vec<Command>) -> Result<(), BackendError> {
+    let (done, ran) = oneshot::channel();
+    send(session, Ask::Run(commands, done)).await?;
+    answer(ran).await?
+}
+
+async fn send(session: &Session, ask: Ask) -> Result<(), BackendError> {
+    let sent = tokio::time::timeout(DEADLINE, session.asks.send(ask)).await;
+    sent.map_err(|_| BackendError::TmuxHangs(DEADLINE))?.map_err(|_| BackendError::Gone)
+}
+
+async fn answer<T>(answer: oneshot::Receiver<T>) -> Result<T, BackendError> {
+    let answered = tokio::time::timeout(DEADLINE, answer).await;
+    answered.map_err(|_| BackendError::TmuxHangs(DEADLINE))?.map_err(|_| BackendError::Gone)
+}

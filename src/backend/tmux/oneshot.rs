@@ -1,0 +1,163 @@
+//! Runs the tmux program for one command sequence, with a deadline and its own standard output.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use super::settings::Settings;
+use crate::backend::BackendError;
+
+/// How long a sequence may take. A server that starts reads its operator's configuration first.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The longest answer that is taken; who says more is ended.
+const ANSWER_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+/// What is read of a complaint.
+const COMPLAINT_LIMIT_BYTES: u64 = 4 * 1024;
+
+/// Why tmux did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No server runs.
+    #[error("no server runs")]
+    NoServer,
+    /// The session, window or pane is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// It said something else.
+    #[error("{0}")]
+    Said(String),
+    /// Its answer has no end.
+    #[error("it says more than {ANSWER_LIMIT_BYTES} bytes")]
+    Endless,
+    /// It did not answer.
+    #[error("no answer within {} s", .0.as_secs())]
+    Hangs(Duration),
+    /// It could not be started.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Failure> for BackendError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoServer | Failure::Missing(_) => Self::Gone,
+            Failure::Said(_) | Failure::Endless => Self::Tmux(failure.to_string()),
+            Failure::Hangs(deadline) => Self::TmuxHangs(deadline),
+            Failure::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Commands for one process, run by the server without anything between them.
+#[derive(Debug, Default)]
+pub(super) struct Sequence(Vec<OsString>);
+
+impl Sequence {
+    /// Adds a command.
+    pub(super) fn then<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        if !self.0.is_empty() {
+            self.0.push(";".into());
+        }
+        self.0.extend(words.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// A word of any bytes but NUL. tmux takes a `;` at a word's end for the end of a command, unless a backslash is before it.
+pub(super) fn word(word: &std::ffi::OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut bytes = word.as_bytes().to_vec();
+    if bytes.last() == Some(&b';') {
+        bytes.insert(bytes.len() - 1, b'\\');
+    }
+    OsString::from_vec(bytes)
+}
+
+/// The program with the scrubbed environment and the words that choose the server.
+pub(super) fn program(settings: &Settings) -> io::Result<Command> {
+    let exe =
+        settings.exe().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no tmux on PATH"))?;
+    #[expect(clippy::disallowed_methods, reason = "tmux is spoken to by its own program")]
+    let mut command = Command::new(exe);
+    command.env_clear().envs(settings.env().iter().cloned()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Not in the daemon's group, or a ^C typed to the daemon would end it too.
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
+}
+
+/// What `tmux -V` prints.
+pub(super) async fn version(settings: &Settings, deadline: Duration) -> Result<Vec<u8>, Failure> {
+    let mut command = program(settings)?;
+    command.arg("-V");
+    finish(command, deadline).await
+}
+
+/// Runs a sequence on a server that runs.
+pub(super) async fn ask(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    let mut command = program(settings)?;
+    command.arg("-u").arg("-N").args(settings.socket_args()).args(sequence.0);
+    finish(command, DEADLINE).await
+}
+
+/// Runs a sequence, and starts the server for it if none runs.
+pub(super) async fn start(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    let mut command = program(settings)?;
+    command.arg("-u").args(settings.socket_args());
+    if let Some(config) = settings.config_file()? {
+        command.arg("-f").arg(config);
+    }
+    command.args(sequence.0);
+    finish(command, DEADLINE).await
+}
+
+/// Runs to the end or the deadline; at the deadline the process is killed.
+async fn finish(command: Command, deadline: Duration) -> Result<Vec<u8>, Failure> {
+    tokio::time::timeout(deadline, run(command)).await.unwrap_or(Err(Failure::Hangs(deadline)))
+}
+
+async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (answer, complaint) =
+        tokio::join!(read(stdout, ANSWER_LIMIT_BYTES), read(stderr, COMPLAINT_LIMIT_BYTES));
+    let (answer, complaint) = (answer?, complaint?);
+    if answer.len() as u64 == ANSWER_LIMIT_BYTES {
+        return Err(Failure::Endless);
+    }
+    let status = child.wait().await?;
+    // So ends a client whose server ends while it is being asked.
+    if status.code() == Some(1) && complaint.is_empty() && answer.is_empty() {
+        return Err(Failure::NoServer);
+    }
+    if status.success() { Ok(answer) } else { Err(understood(&complaint, status)) }
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(limit).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// What a complaint means. The texts are the same in tmux 3.2 to 3.7.
+fn understood(complaint: &[u8], status: std::process::ExitStatus) -> Failure {
+    let text = String::from_utf8_lossy(complaint).trim().to_owned();
+    let is_connect_error = text.starts_with("error connecting to ")
+        && (text.ends_with("(No such file or directory)") || text.ends_with("(Connection refused)"));
+    let is_lost = ["server exited", "lost server"].iter().any(|end| text.contains(end));
+    if text.starts_with("no server running") || is_connect_error || is_lost {
+        Failure::NoServer
+    } else if ["can't find ", "no such ", "no current "].iter().any(|start| text.starts_with(start)) {
+        Failure::Missing(text)
+    } else if text.is_empty() {
+        Failure::Said(format!("it ended without a word ({status})"))
+    } else {
+        Failure::Said(text)
+    }
+}

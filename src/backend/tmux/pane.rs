@@ -1,0 +1,243 @@
+//! What becomes of one pane's output: a run's goes to its channel by offset, the operator's as it comes.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{oneshot, watch};
+
+use super::align::{Aligner, Piece};
+use super::screen::Screen;
+use crate::broker::{Channel, Ended, Pushed};
+use crate::journal::Nonce;
+use crate::model::{Offset, RunState};
+use crate::shim::{Client, ClientError};
+
+/// Output of an operator's pane that waits for the screen it continues; with more the screen is taken again.
+const HELD_LIMIT_BYTES: usize = 1024 * 1024;
+
+/// Where a run's live bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// From the shim itself. `align`: it shall write a mark too, so that the control stream can take over.
+    Shim { align: bool, turn: u64 },
+    /// From the control stream.
+    Control,
+}
+
+/// A run's pane: bytes get their offsets from the marks; while there is none, the shim streams.
+#[derive(Debug)]
+pub(super) struct Follower {
+    aligner: Aligner,
+    channel: Arc<Channel>,
+    /// The offset of the next byte, by what came so far.
+    next: Option<Offset>,
+    turn: u64,
+    /// The newest wish is all that counts, so there is no queue.
+    source: watch::Sender<Source>,
+}
+
+/// What a piece of a run's output was, for the books.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Bytes that were new to the channel.
+    pub(super) new_bytes: u64,
+    /// The end mark was there.
+    pub(super) ended: bool,
+}
+
+impl Follower {
+    /// Has the shim stream from now on, in a task that ends with the follower or the shim.
+    pub(super) fn new(nonce: &Nonce, channel: Arc<Channel>, shim: Client) -> Self {
+        let (source, wishes) = watch::channel(Source::Shim { align: false, turn: 0 });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends when the follower is dropped or the shim leaves"
+        )]
+        tokio::spawn(tell(shim, channel.clone(), wishes));
+        Self { aligner: Aligner::new(&nonce.hex()), channel, next: None, turn: 0, source }
+    }
+
+    /// The place in the control stream is lost. `align`: a mark may give it back.
+    pub(super) fn lose(&mut self, align: bool) {
+        self.aligner.lose();
+        self.next = None;
+        self.turn += 1;
+        self.source.send_replace(Source::Shim { align, turn: self.turn });
+    }
+
+    /// Whether the control stream is what is shown.
+    pub(super) fn is_aligned(&self) -> bool {
+        *self.source.borrow() == Source::Control
+    }
+
+    /// Takes output of the pane.
+    pub(super) fn output(&mut self, bytes: &Bytes) -> Taken {
+        let mut taken = Taken::default();
+        for piece in self.aligner.feed(bytes) {
+            match piece {
+                Piece::Output(at, bytes) => {
+                    self.next = Some(at.after(bytes.len()));
+                    taken.new_bytes += self.push(at, &bytes);
+                }
+                Piece::Mark { at, end } => {
+                    if self.next.is_some_and(|next| next != at) {
+                        tracing::error!(?at, next = ?self.next, "tmux passed on other bytes than it was given");
+                    }
+                    self.next = Some(at);
+                    taken.ended |= end;
+                }
+                Piece::Unaligned(_) => {}
+            }
+        }
+        taken
+    }
+
+    /// Gives the channel bytes that continue it, and takes over from the shim. While the shim is still behind, it brings these bytes too.
+    fn push(&self, at: Offset, bytes: &Bytes) -> u64 {
+        if at > self.channel.live_end() {
+            return 0;
+        }
+        let take_over = |now: &mut Source| std::mem::replace(now, Source::Control) != Source::Control;
+        self.source.send_if_modified(take_over);
+        match self.channel.push(at, bytes) {
+            Pushed::Appended(new) => new as u64,
+            Pushed::Duplicate | Pushed::Gap { .. } => 0,
+        }
+    }
+}
+
+/// Tells the shim what is wanted of it, until nobody wants anything or it is gone.
+async fn tell(shim: Client, channel: Arc<Channel>, mut wishes: watch::Receiver<Source>) {
+    loop {
+        let wish = *wishes.borrow_and_update();
+        if let Err(error) = tell_once(&shim, &channel, wish).await {
+            tracing::debug!(%error, "the shim is not there to be told");
+            return;
+        }
+        if wishes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell_once(shim: &Client, channel: &Channel, wish: Source) -> Result<(), ClientError> {
+    match wish {
+        Source::Shim { align, .. } => {
+            shim.follow(channel.live_end()).await?;
+            if align { shim.align().await } else { Ok(()) }
+        }
+        Source::Control => shim.unfollow().await,
+    }
+}
+
+/// Where the screen of an operator's pane is in being taken.
+#[derive(Debug)]
+enum Splice {
+    /// The pane was asked to pause; what still comes is in the screen that will be taken.
+    Asked,
+    /// It is paused and its screen is being taken; what comes continues it.
+    Held(BytesMut),
+    /// Nothing is being taken.
+    Live,
+}
+
+/// An operator's pane that somebody looks at. Its offsets count from the first screen taken of it.
+#[derive(Debug)]
+pub(super) struct Viewed {
+    channel: Option<Arc<Channel>>,
+    splice: Splice,
+    waiting: Vec<oneshot::Sender<Arc<Channel>>>,
+}
+
+impl Viewed {
+    /// A pane that was just asked to pause.
+    pub(super) const fn asked() -> Self {
+        Self { channel: None, splice: Splice::Asked, waiting: Vec::new() }
+    }
+
+    /// Gives the channel, now or when there is one. Who waits is dropped when there will be none.
+    pub(super) fn wait(&mut self, done: oneshot::Sender<Arc<Channel>>) {
+        match &self.channel {
+            // Who asked may have gone.
+            Some(channel) => drop(done.send(channel.clone())),
+            None => self.waiting.push(done),
+        }
+    }
+
+    /// Whether nobody looks any more.
+    pub(super) fn is_unwatched(&self) -> bool {
+        matches!(self.splice, Splice::Live)
+            && self.channel.as_ref().is_some_and(|channel| Arc::strong_count(channel) == 1)
+    }
+
+    /// Begins anew: the pane is asked to pause.
+    pub(super) fn ask(&mut self) {
+        self.splice = Splice::Asked;
+    }
+
+    /// Whether tmux pausing the pane was not our wish: its output is lost and the screen is to be taken again.
+    pub(super) const fn is_live(&self) -> bool {
+        matches!(self.splice, Splice::Live)
+    }
+
+    /// The pane is paused; what comes now continues the screen that is taken.
+    pub(super) fn paused(&mut self) {
+        self.splice = Splice::Held(BytesMut::new());
+    }
+
+    /// Takes output; says whether the splice must begin anew.
+    pub(super) fn output(&mut self, bytes: &Bytes) -> bool {
+        match &mut self.splice {
+            Splice::Asked => false,
+            Splice::Held(held) if held.len() + bytes.len() > HELD_LIMIT_BYTES => true,
+            Splice::Held(held) => {
+                held.extend_from_slice(bytes);
+                false
+            }
+            Splice::Live => {
+                self.push(bytes);
+                false
+            }
+        }
+    }
+
+    /// The screen was taken: it comes first, then what was held.
+    pub(super) fn screen(&mut self, screen: &Screen) {
+        let Splice::Held(held) = std::mem::replace(&mut self.splice, Splice::Live) else {
+            // Begun anew meanwhile; another screen comes.
+            self.splice = Splice::Asked;
+            return;
+        };
+        match &self.channel {
+            Some(channel) => channel.set_size(screen.size),
+            None => {
+                let channel = Channel::new(Offset(0), screen.size, None, Channel::RING_CAP);
+                self.channel = Some(Arc::new(channel));
+            }
+        }
+        self.push(&screen.bytes);
+        self.push(&held);
+        if let Some(channel) = &self.channel {
+            self.waiting.drain(..).for_each(|done| drop(done.send(channel.clone())));
+        }
+    }
+
+    /// The pane has this size.
+    pub(super) fn set_size(&self, size: crate::model::Size) {
+        self.channel.iter().for_each(|channel| channel.set_size(size));
+    }
+
+    /// The pane is gone.
+    pub(super) fn end(self) {
+        if let Some(channel) = self.channel {
+            let offset = channel.live_end();
+            channel.end(Ended { state: RunState::Done, exit_code: None, signal: None, offset });
+        }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        if let Some(channel) = &self.channel {
+            channel.push(channel.live_end(), bytes);
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! What is asked of the server by one-shot processes: windows made, found and ended, sessions listed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use super::oneshot::{self, Failure, Sequence};
+use super::probe::Version;
+use super::settings::Settings;
+use super::types::{FoundForeign, FoundSession, Window, WindowPlan};
+use crate::backend::BackendError;
+use crate::control::command::Name;
+use crate::control::{PaneId, SessionId, WindowId};
+use crate::journal::Nonce;
+use crate::model::{InstanceId, ProjectId, Size};
+
+/// A server process: ids mean something only within one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ServerId {
+    pub(super) pid: u32,
+    /// Clock ticks after boot (proc(5), `starttime`).
+    started: u64,
+}
+
+/// The kernel's flag of a process that is exiting (`PF_EXITING`).
+const EXITING: u64 = 4;
+
+impl ServerId {
+    /// The process with this pid, if it lives.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The program's name is in parentheses and may hold any byte.
+        let fields =
+            String::from_utf8_lossy(&stat[stat.iter().rposition(|&b| b == b')')? + 1..]).into_owned();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let is_ending =
+            matches!(*fields.first()?, "Z" | "X") || fields.get(6)?.parse::<u64>().ok()? & EXITING != 0;
+        let started = fields.get(19)?.parse().ok()?;
+        (!is_ending).then_some(Self { pid, started })
+    }
+
+    /// Whether it still lives.
+    pub(super) fn lives(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// What a look at a project's session found.
+enum Look {
+    Absent,
+    /// A session of that name without the project's mark.
+    Foreign,
+    Ours(Place),
+}
+
+/// Where in our session the next window goes.
+struct Place {
+    session: SessionId,
+    next_index: u32,
+    /// The name wanted is another window's.
+    is_taken: bool,
+    /// The current window is the keeper's: nobody misses it.
+    shows_keeper: bool,
+}
+
+/// The `@kas-id` of the window that keeps a session.
+const KEEPER: &str = "keeper";
+
+/// How often a window is tried to be made. A server that ends because it is empty takes a few milliseconds.
+const TRIES: usize = 10;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// The session name of a project.
+pub(super) fn session_name(project: &ProjectId) -> String {
+    format!("kaged-{project}")
+}
+
+/// Makes a window, and the session with its first one. The caller lets one at a time do this for a project.
+pub(super) async fn open(
+    settings: &Settings,
+    version: Version,
+    project: &ProjectId,
+    plan: &WindowPlan,
+) -> Result<Window, BackendError> {
+    let names = Names::new(project, plan)?;
+    // The session or the server may come or go between the look and the deed, and an index may be taken: then once more.
+    let mut last = Failure::NoServer;
+    for _try in 0..TRIES {
+        let made = match look(settings, version, &names).await? {
+            Look::Foreign => return Err(BackendError::Foreign(names.session.to_string())),
+            Look::Absent => new_session(settings, project, &names).await.map(|()| None),
+            Look::Ours(place) => {
+                let name = if place.is_taken { &names.or_else } else { &names.window };
+                new_window(settings, version, &place, name, plan).await.map(|answer| Some((answer, name)))
+            }
+        };
+        match made {
+            Ok(None) => continue,
+            Ok(Some((answer, name))) => return parse_new(&answer, project, &names.session, name),
+            Err(Failure::NoServer) => last = Failure::NoServer,
+            Err(Failure::Missing(text)) => last = Failure::Missing(text),
+            Err(Failure::Said(text)) if text.contains("duplicate session") || text.contains("in use") => {
+                last = Failure::Said(text);
+            }
+            Err(other) => return Err(other.into()),
+        }
+        tokio::time::sleep(TRY_AGAIN_AFTER).await;
+    }
+    Err(last.into())
+}
+
+struct Names {
+    session: Name,
+    window: Name,
+    or_else: Name,
+    project: ProjectId,
+}
+
+impl Names {
+    fn new(project: &ProjectId, plan: &WindowPlan) -> Result<Self, BackendError> {
+        let name = |text: &str| text.parse::<Name>().map_err(|error| BackendError::Tmux(error.to_string()));
+        Ok(Self {
+            session: name(&session_name(project))?,
+            window: name(&plan.name)?,
+            or_else: name(&plan.or_else)?,
+            project: project.clone(),
+        })
+    }
+}
+
+async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Look, BackendError> {
+    let format = format!(
+        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}} #{{&&:#{{window_active}},#{{==:#{{@kas-id}},{KEEPER}}}}}",
+        names.window, names.project
+    );
+    let target = format!("={}:", names.session);
+    let sequence = Sequence::default().then(["show-options", "-gwv", "window-size"]).then([
+        "list-windows",
+        "-t",
+        &target,
+        "-F",
+        &format,
+    ]);
+    let answer = match oneshot::ask(settings, sequence).await {
+        Ok(answer) => answer,
+        Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Look::Absent),
+        Err(other) => return Err(other.into()),
+    };
+    let text = String::from_utf8_lossy(&answer);
+    let mut lines = text.lines();
+    if lines.next() == Some("manual") && version.dies_of_manual_size() {
+        let why =
+            "window-size is set to manual for the whole server; tmux below 3.7 dies of a new window then";
+        return Err(BackendError::Tmux(why.to_owned()));
+    }
+    understood(lines).ok_or_else(|| strange(&answer))
+}
+
+fn understood<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Look> {
+    let mut place: Option<Place> = None;
+    for line in lines {
+        let mut words = line.split(' ');
+        let session = SessionId(id(words.next()?, '$')?);
+        let after: u32 = words.next()?.parse::<u32>().ok()?.checked_add(1)?;
+        let mut flag = || words.next().map(|word| word == "1");
+        let (is_taken, is_ours, shows_keeper) = (flag()?, flag()?, flag()?);
+        if !is_ours {
+            return Some(Look::Foreign);
+        }
+        let place = place.get_or_insert(Place { session, next_index: after, is_taken, shows_keeper });
+        place.next_index = place.next_index.max(after);
+        place.is_taken |= is_taken;
+        place.shows_keeper |= shows_keeper;
+    }
+    place.map(Look::Ours)
+}
+
+/// What [`parse_new`] reads.
+const NEW: &str = "#{pid} #{session_id} #{window_id} #{pane_id}";
+
+/// Makes the session with a window that keeps it: it is there from the first run until the project is unloaded (`seeds/004`, "tmux session
+/// naming"). It must not come and go with its runs, since tmux up to 3.6 can die when a session begins or ends while a control client attaches.
+async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) -> Result<(), Failure> {
+    let session = names.session.as_str();
+    let target = format!("={session}:");
+    let text = format!(
+        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session.'; exec sleep 2147483647"
+    );
+    let mut sequence = Sequence::default().then([
+        "new-session",
+        "-d",
+        "-s",
+        session,
+        "-n",
+        "kas",
+        "-c",
+        "/",
+        "--",
+        "/bin/sh",
+        "-c",
+        &text,
+    ]);
+    let limit = settings.history_limit().to_string();
+    // `destroy-unattached` comes first: nobody is attached yet.
+    let options = [
+        ("destroy-unattached", "off"),
+        ("detach-on-destroy", "on"),
+        ("renumber-windows", "off"),
+        ("history-limit", limit.as_str()),
+        ("@kas-project", project.as_str()),
+    ];
+    for (name, value) in options {
+        sequence = sequence.then(["set-option", "-t", &target, name, value]);
+    }
+    let sequence =
+        window_options(sequence, &target, "off").then(["set-option", "-p", "-t", &target, "@kas-id", KEEPER]);
+    oneshot::start(settings, sequence).await.map(drop)
+}
+
+async fn new_window(
+    settings: &Settings,
+    version: Version,
+    place: &Place,
+    name: &Name,
+    plan: &WindowPlan,
+) -> Result<Vec<u8>, Failure> {
+    let target = format!("{}:{}", place.session, place.next_index);
+    let mut words = vec!["new-window", "-P", "-F", NEW, "-t", &target, "-n", name.as_str(), "-c", "/"];
+    if !place.shows_keeper {
+        words.push("-d");
+    }
+    words.push("--");
+    let argv = plan.argv.iter().map(|argument| oneshot::word(argument));
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).chain(argv).collect();
+    let keep = if plan.keep && version.can_keep_panes() { "on" } else { "off" };
+    let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
+    let sequence = window_options(Sequence::default().then(words), &target, keep)
+        .then(["set-option", "-p", "-t", &target, "@kas-id", &plan.instance.to_string()])
+        .then(["resize-window", "-t", &target, "-x", &cols, "-y", &rows]);
+    oneshot::ask(settings, sequence).await
+}
+
+/// What a window of ours needs whatever the operator's configuration says.
+fn window_options(mut sequence: Sequence, target: &str, keep: &str) -> Sequence {
+    let options = [
+        ("remain-on-exit", keep),
+        ("automatic-rename", "off"),
+        ("allow-rename", "off"),
+        ("aggressive-resize", "off"),
+    ];
+    for (name, value) in options {
+        sequence = sequence.then(["set-option", "-w", "-t", target, name, value]);
+    }
+    sequence
+}
+
+fn parse_new(
+    answer: &[u8],
+    project: &ProjectId,
+    session: &Name,
+    window: &Name,
+) -> Result<Window, BackendError> {
+    let text = String::from_utf8_lossy(answer);
+    let ids = ids(&text).ok_or_else(|| strange(answer))?;
+    Ok(ids.window(project, session.to_string(), window.to_string()))
+}
+
+/// The ids that [`NEW`] tells.
+struct Ids {
+    server: ServerId,
+    session: SessionId,
+    window: WindowId,
+    pane: PaneId,
+}
+
+impl Ids {
+    fn window(self, project: &ProjectId, session_name: String, window_name: String) -> Window {
+        let Self { server, session, window, pane } = self;
+        Window { session_name, window_name, project: project.clone(), server, session, window, pane }
+    }
+}
+
+fn ids(text: &str) -> Option<Ids> {
+    let mut words = text.split_whitespace();
+    Some(Ids {
+        server: ServerId::of(words.next()?.parse().ok()?)?,
+        session: SessionId(id(words.next()?, '$')?),
+        window: WindowId(id(words.next()?, '@')?),
+        pane: PaneId(id(words.next()?, '%')?),
+    })
+}
+
+fn id(word: &str, sigil: char) -> Option<u32> {
+    word.strip_prefix(sigil)?.parse().ok()
+}
+
+fn strange(answer: &[u8]) -> BackendError {
+    let shown: String = String::from_utf8_lossy(answer).chars().take(200).collect();
+    BackendError::Tmux(format!("an answer that makes no sense: {shown:?}"))
+}
+
+/// A filter for the pane of one run.
+fn is_run(instance: InstanceId) -> String {
+    format!("#{{==:#{{@kas-id}},{instance}}}")
+}
+
+/// The live pane of a run, wherever the operator may have moved it.
+pub(super) async fn find(
+    settings: &Settings,
+    project: &ProjectId,
+    instance: InstanceId,
+) -> Result<Option<Window>, BackendError> {
+    let format = format!("{NEW} #{{pane_dead}} #{{session_name}} #{{window_name}}");
+    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", &format];
+    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
+        Ok(answer) => answer,
+        Err(Failure::NoServer | Failure::Missing(_)) => return Ok(None),
+        Err(other) => return Err(other.into()),
+    };
+    let text = String::from_utf8_lossy(&answer);
+    let name = session_name(project);
+    let mut found: Vec<_> = text.lines().filter_map(|line| found_pane(line, project)).collect();
+    // A window linked into several sessions is listed for each.
+    found.sort_by_key(|window| window.session_name != name);
+    Ok(found.into_iter().next())
+}
+
+fn found_pane(line: &str, project: &ProjectId) -> Option<Window> {
+    let mut words = line.splitn(7, ' ');
+    let ids = ids(line)?;
+    let is_dead = words.nth(4)? != "0";
+    let (session, window) = (words.next()?.to_owned(), words.next()?.to_owned());
+    (!is_dead).then(|| ids.window(project, session, window))
+}
+
+/// Ends the pane of a run; its window goes with its last pane, and what the operator put beside it stays.
+pub(super) async fn kill(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
+    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", "#{pane_id}"];
+    for pane in lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)? {
+        gone_is_fine(oneshot::ask(settings, Sequence::default().then(["kill-pane", "-t", &pane])).await)?;
+    }
+    Ok(())
+}
+
+/// Ends the session of a project, under whatever name it goes now.
+pub(super) async fn destroy(settings: &Settings, project: &ProjectId) -> Result<(), BackendError> {
+    for session in sessions_of(settings, project).await? {
+        let words = ["kill-session", "-t", &session.to_string()];
+        gone_is_fine(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    }
+    Ok(())
+}
+
+/// The sessions with a project's mark.
+async fn sessions_of(settings: &Settings, project: &ProjectId) -> Result<Vec<SessionId>, BackendError> {
+    let filter = format!("#{{==:#{{@kas-project}},{project}}}");
+    let words = ["list-sessions", "-f", &filter, "-F", "#{session_id}"];
+    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    Ok(lines.iter().filter_map(|line| Some(SessionId(id(line, '$')?))).collect())
+}
+
+/// The project's session and its server.
+pub(super) async fn session_of(
+    settings: &Settings,
+    project: &ProjectId,
+) -> Result<Option<(ServerId, SessionId)>, BackendError> {
+    let filter = format!("#{{==:#{{@kas-project}},{project}}}");
+    let words = ["list-sessions", "-f", &filter, "-F", "#{pid} #{session_id}"];
+    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    let found = |line: &String| {
+        let (pid, session) = line.split_once(' ')?;
+        Some((ServerId::of(pid.parse().ok()?)?, SessionId(id(session, '$')?)))
+    };
+    Ok(lines.iter().find_map(found))
+}
+
+/// All sessions named like a project's.
+pub(super) async fn scan(settings: &Settings) -> Result<Vec<FoundSession>, BackendError> {
+    let words = ["list-sessions", "-f", "#{m:kaged-*,#{session_name}}", "-F", "#{session_name}"];
+    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    Ok(lines.into_iter().map(|name| FoundSession { name }).collect())
+}
+
+/// Whether the server answers; that none runs is an answer.
+pub(super) async fn ping(settings: &Settings) -> Result<(), BackendError> {
+    lines_or_nothing(oneshot::ask(settings, Sequence::default().then(["list-sessions", "-F", "1"])).await)
+        .map(drop)
+}
+
+/// The panes of the project's session that are not kas's.
+pub(super) async fn foreign_panes(
+    settings: &Settings,
+    project: &ProjectId,
+) -> Result<Vec<FoundForeign>, BackendError> {
+    let Some(session) = sessions_of(settings, project).await?.first().copied() else { return Ok(Vec::new()) };
+    // Titles and commands may be any bytes. What separates the fields cannot be known to who chose them.
+    let mark = Nonce::random()?.hex();
+    let format = format!(
+        "{mark}#{{pane_id}} #{{window_id}} #{{pane_width}} #{{pane_height}} #{{?@kas-id,1,0}}{mark}#{{pane_current_command}}{mark}#{{pane_title}}"
+    );
+    let words = ["list-panes", "-s", "-t", &format!("{session}:"), "-F", &format];
+    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
+        Ok(answer) => answer,
+        Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Vec::new()),
+        Err(other) => return Err(other.into()),
+    };
+    let text = String::from_utf8_lossy(&answer);
+    let parts: Vec<&str> = text.split(&mark).skip(1).collect();
+    Ok(parts.chunks_exact(3).filter_map(|pane| foreign(pane[0], pane[1], pane[2])).collect())
+}
+
+fn foreign(head: &str, command: &str, title: &str) -> Option<FoundForeign> {
+    let mut words = head.split(' ');
+    let pane = id(words.next()?, '%')?;
+    let window = id(words.next()?, '@')?;
+    let (cols, rows) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let size = Size::clamped(cols, rows)?;
+    let title = title.strip_suffix('\n').unwrap_or(title).to_owned();
+    let found = FoundForeign { pane, window, title, command: command.to_owned(), size };
+    (words.next()? == "0").then_some(found)
+}
+
+fn lines_or_nothing(asked: Result<Vec<u8>, Failure>) -> Result<Vec<String>, BackendError> {
+    match asked {
+        Ok(answer) => Ok(String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect()),
+        Err(Failure::NoServer | Failure::Missing(_)) => Ok(Vec::new()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn gone_is_fine(asked: Result<Vec<u8>, Failure>) -> Result<(), BackendError> {
+    lines_or_nothing(asked).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_tells_whose_a_session_is_and_what_is_free() {
+        let look = |text: &str| match understood(text.lines()) {
+            Some(Look::Ours(it)) => {
+                format!("{} {} {} {}", it.session, it.next_index, it.is_taken, it.shows_keeper)
+            }
+            Some(Look::Foreign) => "foreign".to_owned(),
+            Some(Look::Absent) => "absent".to_owned(),
+            None => "strange".to_owned(),
+        };
+        assert_eq!(look("$3 0 0 1 1\n$3 7 1 1 0\n$3 5 0 1 0\n"), "$3 8 true true");
+        assert_eq!(look("$3 0 0 1 0\n"), "$3 1 false false");
+        assert_eq!(look("$3 1 0 0 0\n"), "foreign");
+        assert_eq!(look("what\n"), "strange");
+        assert_eq!(look(""), "strange");
+    }
+
+    #[test]
+    fn this_process_lives_and_another_start_is_another_process() {
+        let own = ServerId::of(std::process::id()).unwrap();
+        assert!(own.lives());
+        assert!(!ServerId { started: own.started + 1, ..own }.lives());
+        assert_eq!(ServerId::of(u32::MAX), None);
+    }
+
+    #[test]
+    fn fields_of_a_foreign_pane_are_read_and_kas_s_own_left_out() {
+        let pane = foreign("%7 @3 80 24 0", "vi", "a\nb\n").unwrap();
+        assert_eq!(
+            (pane.pane, pane.window, pane.command.as_str(), pane.title.as_str()),
+            (7, 3, "vi", "a\nb")
+        );
+        assert!(foreign("%7 @3 80 24 1", "kas", "").is_none());
+    }
+}

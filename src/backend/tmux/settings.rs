@@ -1,0 +1,168 @@
+//! Which tmux is used, and how.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Env, TaskRunner, TmuxConfig, TmuxOutput, TmuxSocket};
+use crate::journal::Nonce;
+
+/// What a server gets when its operator has no configuration.
+const MINIMAL: &str = include_str!("../../../tmux.conf.min");
+const MINIMAL_NAME: &str = "tmux.conf.min";
+
+/// Variables tmux is started with, besides `LC_*` and `XDG_*`. Everything else stays out: a server outlives the daemon, and what
+/// an operator opens in it must not see the daemon's secrets.
+const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TMUX_TMPDIR", "TZ"];
+
+/// Which tmux is used, and how. Taken once at the start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    exe: Option<PathBuf>,
+    socket: TmuxSocket,
+    config: TmuxConfig,
+    output: TmuxOutput,
+    env: Vec<(OsString, OsString)>,
+    state_dir: PathBuf,
+    history_limit: u32,
+}
+
+impl Settings {
+    /// Looks `tmux` up on `env`'s `PATH`. `state_dir` takes the configuration of servers whose operator has none; `history_limit` is in lines.
+    #[must_use]
+    pub fn new(task_runner: &TaskRunner, env: &Env, state_dir: &Path, history_limit: u64) -> Self {
+        Self {
+            exe: env.get("PATH").and_then(find),
+            socket: task_runner.tmux.socket.clone(),
+            config: task_runner.tmux.config,
+            output: task_runner.tmux.output,
+            env: env.vars().filter(|(name, _)| is_kept(name)).collect(),
+            state_dir: state_dir.to_owned(),
+            history_limit: u32::try_from(history_limit).unwrap_or(u32::MAX).min(i32::MAX as u32),
+        }
+    }
+
+    /// The program, if there is one.
+    #[must_use]
+    pub fn exe(&self) -> Option<&Path> {
+        self.exe.as_deref()
+    }
+
+    pub(super) fn env(&self) -> &[(OsString, OsString)] {
+        &self.env
+    }
+
+    pub(super) const fn output(&self) -> TmuxOutput {
+        self.output
+    }
+
+    pub(super) const fn history_limit(&self) -> u32 {
+        self.history_limit
+    }
+
+    /// The words that choose the server.
+    pub(super) fn socket_args(&self) -> Vec<OsString> {
+        match &self.socket {
+            TmuxSocket::Default => Vec::new(),
+            TmuxSocket::Named(name) => vec!["-L".into(), name.into()],
+        }
+    }
+
+    /// The configuration for a server that has to be started; `None` for the operator's own. Writes kas's own if it is that.
+    pub(super) fn config_file(&self) -> io::Result<Option<PathBuf>> {
+        let minimal = match self.config {
+            TmuxConfig::User => false,
+            TmuxConfig::Min => true,
+            TmuxConfig::Auto => !self.operator_configs().iter().any(|path| path.exists()),
+        };
+        if minimal { write_minimal(&self.state_dir).map(Some) } else { Ok(None) }
+    }
+
+    /// Where tmux looks for its configuration (tmux(1), `-f`).
+    fn operator_configs(&self) -> Vec<PathBuf> {
+        let var =
+            |name: &str| self.env.iter().find(|(it, _)| it == name).map(|(_, value)| PathBuf::from(value));
+        let home = var("HOME");
+        let below = |dir: Option<PathBuf>, name: &str| dir.map(|dir| dir.join(name));
+        let found = [
+            Some(PathBuf::from("/etc/tmux.conf")),
+            below(home.clone(), ".tmux.conf"),
+            below(var("XDG_CONFIG_HOME"), "tmux/tmux.conf"),
+            below(home, ".config/tmux/tmux.conf"),
+        ];
+        found.into_iter().flatten().collect()
+    }
+}
+
+fn is_kept(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| KEPT.contains(&name) || name.starts_with("LC_") || name.starts_with("XDG_"))
+}
+
+fn find(path: &OsStr) -> Option<PathBuf> {
+    let is_program = |file: &PathBuf| {
+        fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("tmux")).find(is_program)
+}
+
+fn write_minimal(dir: &Path) -> io::Result<PathBuf> {
+    let path = dir.join(MINIMAL_NAME);
+    if fs::read(&path).is_ok_and(|found| found == MINIMAL.as_bytes()) {
+        return Ok(path);
+    }
+    // Several may do this at once.
+    let new = dir.join(format!("{MINIMAL_NAME}.{}", Nonce::random()?.hex()));
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(MINIMAL.as_bytes())?;
+    fs::rename(&new, &path)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn settings(config: TmuxConfig, home: &Path, vars: &[(&str, &str)]) -> Settings {
+        let mut all = vec![("HOME".to_owned(), home.to_str().unwrap().to_owned())];
+        all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut task_runner = Config::default().task_runner;
+        task_runner.tmux.config = config;
+        Settings::new(&task_runner, &Env::from_vars(all), home, 5)
+    }
+
+    #[test]
+    fn only_harmless_variables_are_passed_on() {
+        let vars = [
+            ("PATH", "/nowhere"),
+            ("TMUX", "x"),
+            ("KAS_TOKEN", "x"),
+            ("LC_ALL", "C"),
+            ("XDG_STATE_HOME", "/s"),
+        ];
+        let settings = settings(TmuxConfig::User, Path::new("/h"), &vars);
+        let names: Vec<_> = settings.env().iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["HOME", "PATH", "LC_ALL", "XDG_STATE_HOME"]);
+        assert_eq!(settings.exe(), None);
+    }
+
+    #[test]
+    fn the_operators_configuration_comes_first_unless_told_otherwise() {
+        let home = tempfile::tempdir().unwrap();
+        let file = |config| settings(config, home.path(), &[]).config_file().unwrap();
+        let minimal = home.path().join(MINIMAL_NAME);
+        if !Path::new("/etc/tmux.conf").exists() {
+            assert_eq!(file(TmuxConfig::Auto), Some(minimal.clone()));
+        }
+        assert_eq!(file(TmuxConfig::Min), Some(minimal.clone()));
+        assert_eq!(file(TmuxConfig::User), None);
+        assert_eq!(fs::metadata(&minimal).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::create_dir_all(home.path().join(".config/tmux")).unwrap();
+        fs::write(home.path().join(".config/tmux/tmux.conf"), "").unwrap();
+        assert_eq!(file(TmuxConfig::Auto), None);
+        assert_eq!(file(TmuxConfig::Min), Some(minimal));
+    }
+}
