@@ -76,10 +76,9 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
         tmux,
         places: places(&config, &env, &paths)?,
         on_restart: on_restart(&config),
-        poll_interval: config.poll_interval_sec,
     };
     let handle = daemon::start(parts).await?;
-    register(&handle, &config).await;
+    handle.register(&config.repos).await;
 
     let listeners = listen(&config, &paths).await?;
     let bound = listeners.http.as_ref().map(tokio::net::TcpListener::local_addr);
@@ -124,7 +123,6 @@ fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
         instances: paths.instances.clone(),
         kas: std::env::current_exe().context("this program's own path")?,
         env: config::task_env(env.vars()),
-        transcript_bytes: config.limits.transcript_bytes,
         scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),
         boot_id: crate::journal::boot_id().context("this boot's id")?,
     })
@@ -158,19 +156,6 @@ async fn backend(
     let found = probe.version().map(|version| (version.to_string(), Tmux::new(settings, version, report)));
     let (version, tmux) = found.unzip();
     Ok(((resolved.backend, version), tmux.map(|tmux| (tmux, reports))))
-}
-
-/// Registers the configuration's `repos`; one that cannot be is said and left out.
-async fn register(handle: &Handle, config: &Config) {
-    let known: Vec<PathBuf> = handle.projects().into_iter().map(|project| project.path).collect();
-    for path in &config.repos {
-        if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
-            continue;
-        }
-        if let Err(refusal) = handle.add_project(path.clone()).await {
-            tracing::error!(path = %path.display(), "cannot register: {refusal}");
-        }
-    }
 }
 
 async fn listen(config: &Config, paths: &Paths) -> Result<Listeners, Error> {

@@ -187,6 +187,19 @@ impl Handle {
         Ok(summary)
     }
 
+    /// Registers the configuration's `repos`; one that cannot be is said and left out.
+    pub async fn register(&self, repos: &[PathBuf]) {
+        let known: Vec<PathBuf> = self.projects().into_iter().map(|project| project.path).collect();
+        for path in repos {
+            if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
+                continue;
+            }
+            if let Err(refusal) = self.add_project(path.clone()).await {
+                tracing::error!(path = %path.display(), "cannot register: {refusal}");
+            }
+        }
+    }
+
     /// Stops a project's runs, destroys its tmux session and forgets it.
     ///
     /// # Errors
@@ -196,7 +209,7 @@ impl Handle {
         self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
     }
 
-    /// Reads the configuration again; the old one stays when the new one is bad.
+    /// Reads the configuration again and registers its new `repos`; the old one stays when the new one is bad.
     ///
     /// # Errors
     /// `invalid_request` with the problems in `details`.
@@ -204,6 +217,7 @@ impl Handle {
         let (report, limits) = self.0.facts.reload().await?;
         let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
         self.0.inbox.send(Input::Limits(limits)).await.map_err(closing)?;
+        self.register(&self.0.facts.config().repos).await;
         Ok(report)
     }
 }

@@ -11,7 +11,7 @@ use super::perform::ended;
 use super::refusal::{Code, Refusal};
 use super::watching::Watch;
 use crate::broker::{Channel, Checkpoint, History};
-use crate::journal::{Found, Reader};
+use crate::journal::{self, Found, Pinned, Reader};
 use crate::model::{Actor, EventKind, InstanceId, Offset, Size, TimeMs};
 use crate::store::{Change, NewEvent, Store, Transcript};
 
@@ -47,8 +47,7 @@ impl History for JournalHistory {
     }
 
     fn checkpoint(&self) -> Option<Checkpoint> {
-        let found = self.read("checkpoint", |reader| reader.checkpoint()).flatten()?;
-        Some(Checkpoint { offset: found.offset, size: found.size, dump: found.dump })
+        self.read("checkpoint", |reader| reader.checkpoint()).flatten().map(checkpoint)
     }
 
     fn times(&self) -> Vec<(Offset, i64)> {
@@ -59,6 +58,41 @@ impl History for JournalHistory {
     fn sizes(&self) -> Vec<(Offset, Size)> {
         self.read("index", |reader| reader.index()).unwrap_or_default().sizes
     }
+
+    fn pinned(&self) -> Option<Arc<dyn History>> {
+        let pinned = self.read("segments", |reader| reader.pin())?;
+        Some(Arc::new(PinnedHistory(pinned)))
+    }
+}
+
+/// A journal as it was at one moment.
+struct PinnedHistory(Pinned);
+
+impl History for PinnedHistory {
+    fn range(&self) -> Range<Offset> {
+        let (start, end) = self.0.range();
+        start..end
+    }
+
+    fn read_at(&self, from: Offset, max: usize) -> io::Result<Bytes> {
+        self.0.read_at(from, max)
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.0.checkpoint.clone().map(checkpoint)
+    }
+
+    fn times(&self) -> Vec<(Offset, i64)> {
+        self.0.index.times.iter().map(|(offset, at)| (*offset, at.0)).collect()
+    }
+
+    fn sizes(&self) -> Vec<(Offset, Size)> {
+        self.0.index.sizes.clone()
+    }
+}
+
+fn checkpoint(found: journal::Checkpoint) -> Checkpoint {
+    Checkpoint { offset: found.offset, size: found.size, dump: found.dump }
 }
 
 /// A transcript as it is in the store.

@@ -14,6 +14,9 @@ use crate::config::{Error, ProjectSources, read_project};
 use crate::model::ProjectId;
 use crate::project::Problem;
 
+/// The least time between two looks at the files, whatever the configuration says.
+const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
 /// What was last seen of each project's files.
 #[derive(Default)]
 pub(super) struct Files {
@@ -80,11 +83,9 @@ impl Files {
 }
 
 /// Looks at every project's files from time to time, so that a change is told without anybody asking.
-pub(super) async fn poll(handle: Handle, every: Duration) {
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(200)));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(super) async fn poll(handle: Handle) {
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(handle.0.facts.config().poll_interval_sec.max(POLL_AT_MOST_EVERY)).await;
         for project in handle.projects() {
             if let Err(refusal) = handle.fresh(&project.id).await {
                 tracing::debug!(project = %project.id, %refusal, "the project went away while its files were read");

@@ -46,7 +46,8 @@ impl Handle {
         });
         let tasks = tasks.collect();
         let view = self.0.view.borrow().clone();
-        let live = view.live.values().rev().filter(|instance| instance.project_id == *id);
+        let runs = |it: &&Instance| it.project_id == *id && !it.state.is_terminal();
+        let live = view.live.values().rev().filter(runs);
         let instances = live.map(|instance| self.as_now(instance.clone())).collect();
         Ok(TasksView { tasks, instances, problems: project.problems.to_vec() })
     }
@@ -109,7 +110,9 @@ impl Handle {
         let instance = self.instance(id).await?;
         let channel = self.run_channel(&instance).await?;
         let history = channel.history().cloned().ok_or_else(|| internal("A run without history."))?;
-        Ok(Transcript { instance, history })
+        // Whoever reads it takes their time, and a run that goes on drops its oldest bytes meanwhile.
+        let pinned = tokio::task::spawn_blocking(move || history.pinned().unwrap_or(history)).await;
+        Ok(Transcript { instance, history: pinned.map_err(|_| internal("Reading the transcript failed."))? })
     }
 
     /// A page of audit events, oldest first.

@@ -34,10 +34,11 @@ impl View {
         }
     }
 
-    /// How many runs of a project are not over.
+    /// How many runs of a project are starting or running.
     #[must_use]
     pub(super) fn running_in(&self, project: &ProjectId) -> usize {
-        self.live.values().filter(|instance| instance.project_id == *project).count()
+        let runs = |it: &&Instance| it.project_id == *project && !it.state.is_terminal();
+        self.live.values().filter(runs).count()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
-use crate::model::{BackendKind, InstanceId, ProjectId};
+use crate::model::{BackendKind, Instance, InstanceId, ProjectId};
 use crate::policy::{Confirmations, TaskLimits};
 
 /// All of it.
@@ -16,7 +16,8 @@ pub struct State {
     pub backend: BackendKind,
     /// Registered projects.
     pub projects: BTreeMap<ProjectId, Project>,
-    /// Runs that are starting, running or being finished. At most `limits.per_operator`.
+    /// Runs that are starting, running or being finished. At most `limits.per_operator` of each operator run; those being finished
+    /// cannot pile up, for while the database takes nothing no launch is recorded either.
     pub live: BTreeMap<InstanceId, Live>,
     /// Questions that wait for a person. Capped inside.
     pub confirmations: Confirmations,
@@ -53,7 +54,11 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
+<<<<<<< HEAD
     /// Who wants it deleted, having seen its end before it was all stored.
+=======
+    /// Who wants it deleted once its end is stored.
+>>>>>>> story
     pub deleting: Vec<ReplyId>,
 }
 
@@ -71,10 +76,21 @@ impl State {
         }
     }
 
-    /// How many runs of a project are not over.
+    /// How many runs of a project are starting or running; what has ended holds no place, stored or not.
     #[must_use]
     pub fn running_in(&self, project: &ProjectId) -> usize {
-        self.live.values().filter(|live| live.run.instance.project_id == *project).count()
+        self.running().filter(|instance| instance.project_id == *project).count()
+    }
+
+    /// Runs that are starting or running.
+    pub fn running(&self) -> impl Iterator<Item = &Instance> {
+        self.live.values().map(|live| &live.run.instance).filter(|instance| !instance.state.is_terminal())
+    }
+
+    /// Whether a project has a run that is not over, or whose end is not stored.
+    #[must_use]
+    pub fn is_busy(&self, project: &ProjectId) -> bool {
+        self.live.values().any(|live| live.run.instance.project_id == *project)
     }
 }
 

@@ -79,9 +79,9 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
         let message = format!("Project {project} is being removed.");
         return Err(Refusal::new(Code::Conflict, message).reason("removing"));
     }
-    let mine = |live: &&Live| live.run.instance.launched_by == operator;
+    let mine = |run: &&Instance| run.launched_by == operator;
     let load =
-        Load { in_project: state.running_in(project), of_operator: state.live.values().filter(mine).count() };
+        Load { in_project: state.running_in(project), of_operator: state.running().filter(mine).count() };
     state.limits.allow(load).map_err(|over| {
         Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
@@ -345,8 +345,15 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
     effects.push(RunEffect::Release.on(id));
+<<<<<<< HEAD
     let delete = |&reply: &ReplyId| Effect::Delete { reply, target: DeleteTarget::One(id) };
     effects.extend(live.deleting.iter().map(delete));
+=======
+    effects.extend(live.deleting.iter().flat_map(|to| match &reply {
+        Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
+        Err(refusal) => answer(*to, Err(refusal.clone())),
+    }));
+>>>>>>> story
     if reply.is_ok() {
         effects.push(Effect::Cull {
             project: instance.project_id.clone(),
@@ -355,7 +362,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
         });
     }
     let project = instance.project_id;
-    if let Some(reply) = state.removing.get(&project).copied().filter(|_| state.running_in(&project) == 0) {
+    if let Some(reply) = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project)) {
         effects.push(Effect::RemoveProject { reply, id: project });
     }
     effects
@@ -387,8 +394,13 @@ fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
 }
 
 fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
+<<<<<<< HEAD
     if let DeleteTarget::One(id) = &target
         && let Some(live) = state.live.get_mut(id)
+=======
+    if let DeleteTarget::One(id) = target
+        && let Some(live) = state.live.get_mut(&id)
+>>>>>>> story
     {
         if live.phase == Phase::Finishing {
             live.deleting.push(reply);
@@ -455,7 +467,7 @@ fn remove_project(
         return answer(reply, Err(refusal.reason("removing")));
     }
     state.removing.insert(id.clone(), reply);
-    if state.running_in(&id) == 0 {
+    if !state.is_busy(&id) {
         return vec![Effect::RemoveProject { reply, id }];
     }
     let its_own = state.live.values_mut().filter(|live| live.run.instance.project_id == id);
@@ -676,6 +688,22 @@ mod tests {
             ["reply 1 store"]
         );
         assert_eq!(words(&launch_in(&mut state, 6, "demo")), ["record launch"]);
+    }
+
+    #[test]
+    fn a_run_whose_end_is_being_stored_holds_no_place_and_is_deleted_after() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        running(&mut state, 2);
+        assert_eq!(words(&launch_in(&mut state, 3, "demo")), ["reply 3 task_limit"]);
+        let delete = |reply| Input::Delete { reply: ReplyId(reply), target: DeleteTarget::One(id(1)) };
+        assert_eq!(words(&step(&mut state, delete(4), NOW)), ["reply 4 still_running"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&launch_in(&mut state, 5, "demo")), ["record launch"]);
+        assert!(step(&mut state, delete(6), NOW).is_empty());
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "delete", "cull"]);
     }
 
     #[test]

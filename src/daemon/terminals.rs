@@ -51,6 +51,11 @@ impl History for RunHistory {
     fn sizes(&self) -> Vec<(Offset, Size)> {
         self.now().map_or_else(Vec::new, |place| place.sizes())
     }
+
+    fn pinned(&self) -> Option<Arc<dyn History>> {
+        // A journal that is gone when it is to be pinned was stored before it went.
+        self.now()?.pinned().or_else(|| self.now())
+    }
 }
 
 /// A run's terminal while the run is not over.

@@ -60,4 +60,4 @@ macro_rules! stories {
     };
 }
 
-stories!(pty Pty);
+stories!(pty Pty, tmux Tmux);

@@ -7,9 +7,9 @@ mod world;
 
 use std::time::Duration;
 
-pub(crate) use http::{Answer, Caller, Events};
+pub(crate) use http::{Answer, Caller};
 pub(crate) use viewer::{Frame, Seen, Viewer};
-pub(crate) use world::{Backend, Done, World};
+pub(crate) use world::{Backend, World, ended};
 
 /// How long anything may take on a busy machine before it counts as not happening.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,6 +9,7 @@ mod abnf;
 mod backend_story;
 mod cli;
 mod control;
+mod daemon_process;
 mod demo_project;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]

@@ -73,7 +73,7 @@ impl Performer {
             cwd: plan.definition.cwd.clone(),
             env,
             size: plan.definition.size,
-            limit_bytes: places.transcript_bytes,
+            limit_bytes: self.shared.facts.config().limits.transcript_bytes,
             scrollback_lines: places.scrollback_lines,
             backend,
             keep_window: self.shim_stays(plan, backend),

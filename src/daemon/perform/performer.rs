@@ -28,8 +28,6 @@ pub struct Places {
     pub kas: PathBuf,
     /// The environment every command starts from.
     pub env: Vec<(OsString, OsString)>,
-    /// How much of a run's output is kept, in bytes.
-    pub transcript_bytes: u64,
     /// How many lines above the screen a terminal state holds.
     pub scrollback_lines: u32,
     /// This boot.

@@ -1,5 +1,6 @@
 //! The daemon goes and comes back; the tasks do not notice, and neither does who watches.
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -79,14 +80,12 @@ async fn tasks_outlive(backend: Backend, signal: Signal) {
 
 /// Waits until a process that is none of our children is gone.
 async fn gone(pid: i32) {
-    let Ok(pidfd) = rustix::process::pidfd_open(
-        rustix::process::Pid::from_raw(pid).unwrap(),
-        rustix::process::PidfdFlags::empty(),
-    ) else {
-        return;
-    };
-    let ended = tokio::io::unix::AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE).unwrap();
-    crate::harness::soon("the end of a command", ended.readable()).await.unwrap().retain_ready();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+    let ended = tokio::task::spawn_blocking(move || {
+        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+    });
+    crate::harness::soon("the end of a command", ended).await.unwrap();
 }
 
 /// Codes and bytes of what ended while nobody was there.

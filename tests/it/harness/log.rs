@@ -41,8 +41,8 @@ impl Log {
         let found = |it: &Lines| it.all.iter().find(|line| line.contains(text)).cloned();
         let lines = self.0.0.lock().unwrap();
         let waiting = |it: &mut Lines| found(it).is_none() && !it.over;
-        let (lines, _) = self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap();
-        found(&lines).unwrap_or_else(|| panic!("the daemon never said {text:?}:\n{}", lines.all.join("\n")))
+        let waited = found(&self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap().0);
+        waited.unwrap_or_else(|| panic!("the daemon never said {text:?}:\n{}", self.text()))
     }
 
     pub(super) fn text(&self) -> String {

@@ -26,8 +26,7 @@ pub(crate) struct Viewer(WebSocketStream<Box<dyn Wire>>);
 pub(crate) struct Seen {
     /// What the subscription was answered with.
     pub(crate) subscribed: Value,
-    /// The offset of the first byte, and the bytes; what a gap skipped is not in it.
-    pub(crate) start: u64,
+    /// The bytes of output; what a gap skipped is not in them.
     pub(crate) bytes: Vec<u8>,
     /// Where the next byte must be.
     pub(crate) at: u64,
@@ -104,7 +103,7 @@ impl Viewer {
         let from = message["from"].as_u64().unwrap_or(0);
         self.say(&message).await;
         let subscribed = self.text("subscribed").await;
-        Seen { start: from, at: from, subscribed, ..Seen::default() }
+        Seen { at: from, subscribed, ..Seen::default() }
     }
 
     /// Takes frames until `enough`, acknowledging what comes.
