@@ -54,11 +54,7 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
-<<<<<<< HEAD
-    /// Who wants it deleted, having seen its end before it was all stored.
-=======
     /// Who wants it deleted once its end is stored.
->>>>>>> story
     pub deleting: Vec<ReplyId>,
 }
 

@@ -345,15 +345,10 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
     effects.push(RunEffect::Release.on(id));
-<<<<<<< HEAD
-    let delete = |&reply: &ReplyId| Effect::Delete { reply, target: DeleteTarget::One(id) };
-    effects.extend(live.deleting.iter().map(delete));
-=======
     effects.extend(live.deleting.iter().flat_map(|to| match &reply {
         Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
         Err(refusal) => answer(*to, Err(refusal.clone())),
     }));
->>>>>>> story
     if reply.is_ok() {
         effects.push(Effect::Cull {
             project: instance.project_id.clone(),
@@ -394,13 +389,8 @@ fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
 }
 
 fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
-<<<<<<< HEAD
-    if let DeleteTarget::One(id) = &target
-        && let Some(live) = state.live.get_mut(id)
-=======
     if let DeleteTarget::One(id) = target
         && let Some(live) = state.live.get_mut(&id)
->>>>>>> story
     {
         if live.phase == Phase::Finishing {
             live.deleting.push(reply);
