@@ -41,6 +41,17 @@ impl Holder {
         Ok(self.shim.input(bytes).await?)
     }
 
+    /// Lets the shim of an ended run leave, when its window has shown everything.
+    ///
+    /// # Errors
+    /// When the shim is gone.
+    pub async fn let_go(&self) -> Result<(), BackendError> {
+        if let Some((window, tmux)) = &self.window {
+            tmux.shown(window).await;
+        }
+        Ok(self.shim.ack().await?)
+    }
+
     /// Sets the terminal's size: the window's, which the shim follows, or the shim's own.
     ///
     /// # Errors

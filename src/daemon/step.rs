@@ -781,6 +781,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_deleted_once_its_end_is_stored_and_not_before_its_end() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let delete = |n| Input::Delete { reply: ReplyId(n), target: DeleteTarget::One(id(1)) };
+        assert_eq!(words(&step(&mut state, delete(8), NOW)), ["reply 8 still_running"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert!(step(&mut state, delete(9), NOW).is_empty());
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "delete", "cull"]);
+        assert_eq!(words(&step(&mut state, delete(10), NOW)), ["delete"]);
+    }
+
+    #[test]
     fn a_stop_before_the_gate_never_lets_the_command_run() {
         let mut state = state(BackendKind::Pty);
         launch_in(&mut state, 1, "demo");

@@ -95,12 +95,13 @@ describe('a task', () => {
     assert.ok(!(await screen(page)).includes('hunter22'));
   });
 
-  test('that is stopped is amber, and its icon no longer pulses', async () => {
+  test('that is stopped has its last word and is amber', async () => {
     const page = await openDemo(kas);
     await press(page, 'serve');
     await shows(page, 'listening on');
     await tone(page, 'serve', 'running');
     await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await shows(page, /^stopped$/m);
     await endsWith(page, 'stopped', 'stopped');
     await tone(page, 'serve', 'stopped');
   });
@@ -254,7 +255,7 @@ describe('tabs', () => {
 
   test('go when their runs are deleted elsewhere', async () => {
     const page = await openDemo(kas);
-    await kas.must('run', 'test-broken');
+    assert.equal((await kas.run('run', '--wait', 'test-broken')).code, 3);
     await press(page, 'test-broken');
     await endsWith(page, 'exit 3', 'failed');
     await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length > 1);

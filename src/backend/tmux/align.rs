@@ -75,7 +75,10 @@ mod tests {
         format!("\x1b]7777;kas;{nonce};{at}{}\x07", if end { ";END" } else { "" }).into_bytes()
     }
 
-    fn joined(pieces: &[Piece]) -> (Vec<(u64, Vec<u8>)>, Vec<(u64, bool)>, usize) {
+    /// Runs of output by offset, marks, and how many bytes had no offset.
+    type Joined = (Vec<(u64, Vec<u8>)>, Vec<(u64, bool)>, usize);
+
+    fn joined(pieces: &[Piece]) -> Joined {
         let (mut runs, mut marks, mut lost) = (Vec::<(u64, Vec<u8>)>::new(), Vec::new(), 0);
         for piece in pieces {
             match piece {
@@ -145,7 +148,7 @@ mod tests {
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..8),
             cuts in prop::collection::vec(0usize..600, 0..12),
         ) {
-            let (mut stream, mut truth) = (Vec::new(), Vec::<u8>::new());
+            let (mut stream, mut truth) = (Vec::<u8>::new(), Vec::<u8>::new());
             for chunk in &chunks {
                 stream.extend(mark("n0nce", truth.len() as u64, false));
                 stream.extend(chunk);

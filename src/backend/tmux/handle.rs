@@ -24,6 +24,8 @@ use crate::shim::Client;
 
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// How long the end of a run may take through tmux; its shim stays 2 s.
+const SHOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands of one typed sequence: enough to be fast, few enough that other commands get between.
 const KEYS_AT_ONCE: usize = 64;
 
@@ -107,6 +109,20 @@ impl Tmux {
         let follower = Follower::new(nonce, channel, shim);
         let session = self.session(&window.project);
         send(&session, Ask::Follow(window.server, window.pane, follower)).await
+    }
+
+    /// Waits until everything of an ended run has gone through tmux, so that a kept window shows it all; at most 1 s. tmux throws away what
+    /// it has not read yet when a window's process ends.
+    pub async fn shown(&self, window: &Window) {
+        let (done, shown) = oneshot::channel();
+        let wait = async {
+            send(&self.session(&window.project), Ask::Shown(window.pane, done)).await?;
+            // Dropped means that there is nothing to wait for.
+            shown.await.or(Ok::<_, BackendError>(()))
+        };
+        if tokio::time::timeout(SHOWN_DEADLINE, wait).await.is_err() {
+            tracing::debug!(project = %window.project, "tmux did not show the end of a run in time");
+        }
     }
 
     /// Gives a run's window a size, whatever its viewers have. At most 20 a second are passed on, the newest always.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -81,13 +82,17 @@ pub(super) fn word(word: &std::ffi::OsStr) -> OsString {
 pub(super) fn program(settings: &Settings) -> io::Result<Command> {
     let exe =
         settings.exe().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no tmux on PATH"))?;
+    Ok(of(settings, exe))
+}
+
+fn of(settings: &Settings, exe: &Path) -> Command {
     #[expect(clippy::disallowed_methods, reason = "tmux is spoken to by its own program")]
     let mut command = Command::new(exe);
     command.env_clear().envs(settings.env().iter().cloned()).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Not in the daemon's group, or a ^C typed to the daemon would end it too.
     command.process_group(0).kill_on_drop(true);
-    Ok(command)
+    command
 }
 
 /// What `tmux -V` prints.
@@ -104,14 +109,25 @@ pub(super) async fn ask(settings: &Settings, sequence: Sequence) -> Result<Vec<u
     finish(command, DEADLINE).await
 }
 
-/// Runs a sequence, and starts the server for it if none runs.
+/// Runs a sequence, and starts the server for it if none runs: outside the daemon's unit where there are units.
 pub(super) async fn start(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
-    let mut command = program(settings)?;
-    command.arg("-u").args(settings.socket_args());
+    let mut args: Vec<OsString> = vec!["-u".into()];
+    args.extend(settings.socket_args());
     if let Some(config) = settings.config_file()? {
-        command.arg("-f").arg(config);
+        args.extend(["-f".into(), config.into()]);
     }
-    command.args(sequence.0);
+    args.extend(sequence.0);
+    if let (Some(scope), Some(exe)) = (settings.scope(), settings.exe()) {
+        let mut command = of(settings, scope);
+        command.args(["--user", "--scope", "--quiet", "--collect", "--"]).arg(exe).args(&args);
+        match finish(command, DEADLINE).await {
+            Ok(answer) => return Ok(answer),
+            // No user manager, say. tmux itself may have said no; then it says so again.
+            Err(failure) => tracing::debug!(%failure, "tmux could not be started in a scope of its own"),
+        }
+    }
+    let mut command = program(settings)?;
+    command.args(args);
     finish(command, DEADLINE).await
 }
 

@@ -85,6 +85,9 @@ impl Follower {
                     }
                     self.next = Some(at);
                     taken.ended |= end;
+                    if !end && at <= self.channel.live_end() {
+                        self.take_over();
+                    }
                 }
                 Piece::Unaligned(_) => {}
             }
@@ -97,12 +100,16 @@ impl Follower {
         if at > self.channel.live_end() {
             return 0;
         }
-        let take_over = |now: &mut Source| std::mem::replace(now, Source::Control) != Source::Control;
-        self.source.send_if_modified(take_over);
+        self.take_over();
         match self.channel.push(at, bytes) {
             Pushed::Appended(new) => new as u64,
             Pushed::Duplicate | Pushed::Gap { .. } => 0,
         }
+    }
+
+    /// What comes now continues the channel or is in it already: the shim need not stream.
+    fn take_over(&self) {
+        self.source.send_if_modified(|now| std::mem::replace(now, Source::Control) != Source::Control);
     }
 }
 

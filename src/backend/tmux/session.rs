@@ -44,6 +44,8 @@ pub(super) enum Ask {
     Attach(ServerId, SessionId, oneshot::Sender<Result<(), String>>),
     /// Give a run's pane its bytes.
     Follow(ServerId, PaneId, Follower),
+    /// Say when the end of a run's output came by; dropped when it will not, or did.
+    Shown(PaneId, oneshot::Sender<()>),
     /// Give an operator's pane a channel; dropped when there is no such pane.
     View(PaneId, oneshot::Sender<Arc<Channel>>),
     /// Give a run's window a size. The newest wish counts.
@@ -104,7 +106,7 @@ impl Session {
 
 enum Bound {
     /// A run's. `is_here`: it is in the session, as far as is known; tmux sends nothing of panes elsewhere.
-    Run { follower: Follower, is_here: bool },
+    Run { follower: Follower, is_here: bool, until_shown: Vec<oneshot::Sender<()>> },
     /// The operator's, looked at.
     Operator(Viewed),
 }
@@ -224,6 +226,14 @@ impl Actor {
                 drop(done.send(attached));
             }
             Ask::Follow(server, pane, follower) => self.follow(server, pane, follower),
+            Ask::Shown(pane, done) => {
+                if let Some(Bound::Run { is_here: true, until_shown, .. }) = self.panes.get_mut(&pane)
+                    && self.link.is_some()
+                    && self.is_output_on
+                {
+                    until_shown.push(done);
+                }
+            }
             Ask::View(pane, done) => self.view(pane, done),
             Ask::Resize(window, size) => {
                 self.wishes.insert(window, size);
@@ -264,7 +274,7 @@ impl Actor {
         match attached {
             Ok(link) => {
                 self.link = Some(link);
-                self.attached();
+                self.attached(server);
                 Ok(())
             }
             Err(AttachError::NoSession) => {
@@ -283,12 +293,13 @@ impl Actor {
         }
     }
 
-    fn attached(&mut self) {
+    fn attached(&mut self, server: ServerId) {
+        self.shared.attached(server);
         self.fallback_told = false;
         self.listing = Listing::Idle;
         self.is_output_on = self.shared.settings.output() == TmuxOutput::Control;
         for bound in self.panes.values_mut() {
-            if let Bound::Run { follower, is_here: true } = bound {
+            if let Bound::Run { follower, is_here: true, .. } = bound {
                 follower.lose(self.is_output_on);
             }
         }
@@ -353,7 +364,7 @@ impl Actor {
 
     fn lose_all(&mut self, align: bool) {
         for bound in self.panes.values_mut() {
-            if let Bound::Run { follower, is_here } = bound {
+            if let Bound::Run { follower, is_here, .. } = bound {
                 follower.lose(align && *is_here);
             }
         }
@@ -388,7 +399,8 @@ impl Actor {
                 }
             }
             Some(Bound::Operator(viewed)) => {
-                if viewed.output(bytes) {
+                let is_too_much = viewed.output(bytes);
+                if is_too_much {
                     self.pause(pane);
                 }
             }
@@ -492,7 +504,7 @@ impl Actor {
         if self.listing != Listing::Idle {
             // tmux has not answered since the last look: nothing is to wait for it.
             for bound in self.panes.values_mut() {
-                if let Bound::Run { follower, is_here: true } = bound
+                if let Bound::Run { follower, is_here: true, .. } = bound
                     && follower.is_aligned()
                 {
                     follower.lose(self.is_output_on);
@@ -503,7 +515,7 @@ impl Actor {
         self.panes.retain(|_, bound| !matches!(bound, Bound::Operator(viewed) if viewed.is_unwatched()));
         if self.is_output_on {
             for bound in self.panes.values_mut() {
-                if let Bound::Run { follower, is_here: true } = bound
+                if let Bound::Run { follower, is_here: true, .. } = bound
                     && !follower.is_aligned()
                 {
                     follower.lose(true);
@@ -527,7 +539,7 @@ impl Actor {
         for (pane, bound) in &mut self.panes {
             let row = rows.iter().find(|row| row.pane == *pane);
             match bound {
-                Bound::Run { follower, is_here } => {
+                Bound::Run { follower, is_here, .. } => {
                     if *is_here != row.is_some() {
                         *is_here = row.is_some();
                         follower.lose(*is_here && self.is_output_on);
@@ -566,7 +578,7 @@ impl Actor {
         if self.link.is_some() && self.is_output_on {
             follower.lose(true);
         }
-        self.panes.insert(pane, Bound::Run { follower, is_here: true });
+        self.panes.insert(pane, Bound::Run { follower, is_here: true, until_shown: Vec::new() });
     }
 
     fn flush_sizes(&mut self) {

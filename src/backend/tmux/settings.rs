@@ -21,6 +21,8 @@ const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LA
 #[derive(Debug, Clone)]
 pub struct Settings {
     exe: Option<PathBuf>,
+    /// `systemd-run`, where the daemon is a service of systemd.
+    scope: Option<PathBuf>,
     socket: TmuxSocket,
     config: TmuxConfig,
     output: TmuxOutput,
@@ -34,7 +36,8 @@ impl Settings {
     #[must_use]
     pub fn new(task_runner: &TaskRunner, env: &Env, state_dir: &Path, history_limit: u64) -> Self {
         Self {
-            exe: env.get("PATH").and_then(find),
+            exe: env.get("PATH").and_then(|path| find(path, "tmux")),
+            scope: env.get("INVOCATION_ID").and(env.get("PATH")).and_then(|path| find(path, "systemd-run")),
             socket: task_runner.tmux.socket.clone(),
             config: task_runner.tmux.config,
             output: task_runner.tmux.output,
@@ -48,6 +51,11 @@ impl Settings {
     #[must_use]
     pub fn exe(&self) -> Option<&Path> {
         self.exe.as_deref()
+    }
+
+    /// What starts a program outside the daemon's unit, so that a server does not end with it (systemd.kill(5), `KillMode=`).
+    pub(super) fn scope(&self) -> Option<&Path> {
+        self.scope.as_deref()
     }
 
     pub(super) fn env(&self) -> &[(OsString, OsString)] {
@@ -101,11 +109,11 @@ fn is_kept(name: &OsStr) -> bool {
         .is_some_and(|name| KEPT.contains(&name) || name.starts_with("LC_") || name.starts_with("XDG_"))
 }
 
-fn find(path: &OsStr) -> Option<PathBuf> {
+fn find(path: &OsStr, name: &str) -> Option<PathBuf> {
     let is_program = |file: &PathBuf| {
         fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("tmux")).find(is_program)
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(is_program)
 }
 
 fn write_minimal(dir: &Path) -> io::Result<PathBuf> {

@@ -16,6 +16,9 @@ use crate::model::ProjectId;
 /// How long a control client may take to tell how its server ended.
 const VERDICT_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long the stream of a server that was killed may take to end.
+const CRASH_DEADLINE: Duration = Duration::from_millis(150);
+
 /// Shared by the handle and all actors.
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -56,13 +59,19 @@ impl Shared {
         });
     }
 
+    /// A control client of a server attached: what an earlier one told is old.
+    pub(super) fn attached(&self, server: ServerId) {
+        self.judge(server, None);
+    }
+
     /// A control client of a server ended.
     pub(super) fn ended(&self, server: ServerId, is_clean: bool) {
+        self.judge(server, Some(is_clean));
+    }
+
+    fn judge(&self, server: ServerId, verdict: Option<bool>) {
         self.last.send_if_modified(|last| match last {
-            Some((known, verdict)) if *known == server => {
-                *verdict = Some(is_clean);
-                true
-            }
+            Some((known, now)) if *known == server => std::mem::replace(now, verdict) != verdict,
             Some(_) | None => false,
         });
     }
@@ -79,13 +88,20 @@ impl Shared {
         if server.lives() {
             return true;
         }
-        let told =
-            last.wait_for(|last| last.is_none_or(|(known, verdict)| known != server || verdict.is_some()));
-        match tokio::time::timeout(VERDICT_DEADLINE, told).await {
-            Ok(Ok(last)) => last.is_some_and(|(known, verdict)| known == server && verdict == Some(true)),
-            // No control client was there to see it.
-            Ok(Err(_)) | Err(_) => false,
+        // A client that was let go earlier proves nothing; one that was not tells so at once.
+        let is_told = |wanted: &'static [bool]| {
+            move |last: &Option<(ServerId, Option<bool>)>| {
+                last.is_none_or(|(known, told)| {
+                    known != server || told.is_some_and(|it| wanted.contains(&it))
+                })
+            }
+        };
+        if tokio::time::timeout(CRASH_DEADLINE, last.wait_for(is_told(&[false]))).await.is_ok() {
+            return false;
         }
+        let told = tokio::time::timeout(VERDICT_DEADLINE, last.wait_for(is_told(&[false, true]))).await;
+        // Without a word, no control client was there to see it.
+        told.is_ok_and(|told| told.is_ok_and(|last| last.is_some_and(|(_, told)| told == Some(true))))
     }
 
     /// So many bytes came by the control stream and were new.

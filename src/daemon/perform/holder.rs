@@ -230,7 +230,7 @@ impl Performer {
         let dir = self.places.dir(id);
         if let Some(terminal) = terminal
             && let Some(holder) = terminal.holder.get()
-            && holder.shim().ack().await.is_ok()
+            && holder.let_go().await.is_ok()
             && tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_err()
         {
             tracing::warn!(%id, "the shim does not leave; its directory stays until the next start");

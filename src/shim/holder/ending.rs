@@ -20,6 +20,8 @@ const STAY_MS: u64 = 2000;
 const LINGER_MS: u64 = 300;
 /// A record that could not be written is tried again every so many milliseconds.
 const RETRY_MS: u64 = 500;
+/// …for so long: then its directory is taken to be gone for ever.
+const GIVE_UP_MS: u64 = 60_000;
 
 impl Holder {
     /// When the stage is due to change by itself.
@@ -121,11 +123,14 @@ impl Holder {
         if self.acknowledged {
             return Some(0);
         }
+        if !*stored {
+            return Some(*since + GIVE_UP_MS);
+        }
         let window_done = self.window.as_ref().is_none_or(Window::is_done);
         let moved = self.window.iter().map(Window::moved_at).chain(self.peers.iter().map(Peer::moved_at));
         let progress = moved.fold(*since, u64::max);
         let alone = !self.peers.iter().any(|p| p.greeted);
-        if alone && window_done && *stored {
+        if alone && window_done {
             return Some(if self.window.is_some() { progress + LINGER_MS } else { 0 });
         }
         Some(progress + STAY_MS)
