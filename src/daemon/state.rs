@@ -54,6 +54,8 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
+    /// Who asked for the same launch, by its key, while its row is being written.
+    pub also: Vec<ReplyId>,
     /// Who wants it deleted once its end is stored.
     pub deleting: Vec<ReplyId>,
 }
@@ -91,6 +93,17 @@ impl State {
 }
 
 impl Live {
+    /// Whether it came of the same key as this plan.
+    #[must_use]
+    pub fn is_launch_of(&self, plan: &Plan, operator: &str) -> bool {
+        let key = self.plan.as_ref().and_then(|plan| plan.idempotency_key.as_ref());
+        let instance = &self.run.instance;
+        key.is_some()
+            && key == plan.idempotency_key.as_ref()
+            && instance.project_id == plan.project
+            && instance.launched_by == operator
+    }
+
     /// Whether its row is in the store, so that others may see it.
     #[must_use]
     pub const fn is_recorded(&self) -> bool {

@@ -59,6 +59,9 @@ fn launch(
     ask: Option<String>,
     now: TimeMs,
 ) -> Vec<Effect> {
+    if let Some(same) = state.live.values_mut().find(|live| live.is_launch_of(&plan, &actor.operator)) {
+        return launched_before(same, reply);
+    }
     if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
         return answer(reply, Err(refusal));
     }
@@ -69,6 +72,16 @@ fn launch(
         }
         (None, _) | (_, None) => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
     }
+}
+
+/// The same launch once more, by its key: the first one's answer, as soon as there is one.
+fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
+    if live.is_recorded() {
+        let instance = Box::new(live.run.instance.clone());
+        return answer(reply, Ok(Reply::Launched(Launched::Instance(instance))));
+    }
+    live.also.push(reply);
+    Vec::new()
 }
 
 fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), Refusal> {
@@ -164,7 +177,14 @@ fn sentence(error: &impl std::fmt::Display) -> String {
 fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
     let instance = new_instance(&plan, state.backend, &actor.operator, now);
     let run = Run::new(instance.clone());
-    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new(), deleting: Vec::new() };
+    let live = Live {
+        run,
+        plan: Some(plan.clone()),
+        phase,
+        waiting: Vec::new(),
+        also: Vec::new(),
+        deleting: Vec::new(),
+    };
     state.live.insert(plan.id, live);
     vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
 }
@@ -200,6 +220,8 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
         true => Reply::Confirmed(Confirmed::Instance(Box::new(instance))),
         false => Reply::Launched(Launched::Instance(Box::new(instance))),
     };
+    let asked: Vec<ReplyId> = [reply].into_iter().chain(std::mem::take(&mut live.also)).collect();
+    let tell = |told: Result<Reply, Refusal>| asked.iter().flat_map(move |to| answer(*to, told.clone()));
     let first = match result {
         Ok(None) => None,
         Ok(Some(earlier)) => Some(Ok(done(earlier))),
@@ -208,10 +230,10 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
     if let Some(instead) = first {
         let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
         let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
-        return answer(reply, instead).into_iter().chain(gone).collect();
+        return tell(instead).chain(gone).collect();
     }
     live.phase = Phase::Spawning;
-    let mut effects = answer(reply, Ok(done(live.run.instance.clone())));
+    let mut effects: Vec<Effect> = tell(Ok(done(live.run.instance.clone()))).collect();
     if let Some(plan) = &live.plan {
         let backend = live.run.instance.backend;
         effects.push(RunEffect::Spawn { plan: plan.clone(), backend }.on(plan.id));
@@ -704,6 +726,28 @@ mod tests {
         let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(Some(first)) }, NOW);
         assert_eq!(words(&recorded), ["reply 1 ok"]);
         assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn callers_with_one_key_at_once_share_a_launch_and_a_place() {
+        let mut state = state(BackendKind::Pty);
+        let mut keyed = |n: u128, key: &str| {
+            let plan = Box::new(Plan { idempotency_key: Some(key.to_owned()), ..*plan(n, "demo") });
+            step(&mut state, Input::Launch { reply: ReplyId(n as u64), actor: ada(), plan, ask: None }, NOW)
+        };
+        assert_eq!(words(&keyed(1, "a")), ["record launch"]);
+        for n in 2..9 {
+            assert!(keyed(n, "a").is_empty());
+        }
+        assert_eq!(words(&keyed(9, "b")), ["record launch"]);
+        assert_eq!(words(&keyed(10, "c")), ["reply 10 task_limit"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        let told: Vec<_> = (1..9).map(|n| format!("reply {n} ok")).chain(["spawn pty".to_owned()]).collect();
+        assert_eq!(words(&recorded), told);
+        let plan = Box::new(Plan { idempotency_key: Some("a".to_owned()), ..*plan(11, "demo") });
+        let again =
+            step(&mut state, Input::Launch { reply: ReplyId(11), actor: ada(), plan, ask: None }, NOW);
+        assert_eq!(words(&again), ["reply 11 ok"]);
     }
 
     #[test]

@@ -367,6 +367,7 @@ fn enter(state: &mut State, record: &Record) {
         plan: None,
         phase: Phase::Running,
         waiting: Vec::new(),
+        also: Vec::new(),
         deleting: Vec::new(),
     };
     state.live.insert(record.run.instance.id, live);
