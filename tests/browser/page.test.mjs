@@ -352,6 +352,19 @@ describe('the project page', () => {
     await page.locator('.problems').waitFor({ state: 'detached' });
   });
 
+  test('says so when the project is taken off, and comes back with it', async () => {
+    const page = await openDemo(kas);
+    await kas.must('daemon', 'remove', 'demo');
+    await page.getByRole('alert').getByText('There is no project demo').waitFor();
+    await shot(page, 'removed');
+    await page.getByRole('link', { name: 'Projects' }).click();
+    await page.getByText('No project is registered').waitFor();
+    await kas.must('daemon', 'add', kas.project);
+    await page.getByRole('link', { name: /demo/ }).first().click();
+    await page.locator('.task-row').first().waitFor();
+    assert.equal(await page.getByText('There is no project').count(), 0);
+  });
+
   test('works on a phone', async () => {
     const page = await openDemo(kas, { viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true, colorScheme: 'light' });
     await shot(page, 'phone-project');

@@ -31,7 +31,6 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
           </Show>
         </div>
       </header>
-      <Show when={state().error}>{(error) => <p class="strip warn">{error()}</p>}</Show>
       <Problems problems={state().problems} />
       <AdHoc project={props.project} />
       <Show when={state().loaded && state().tasks.length === 0}>
