@@ -10,6 +10,7 @@ mod limits;
 mod many;
 mod paths;
 mod restart;
+mod tmux_side;
 
 /// Makes a test of each story for each backend.
 macro_rules! stories {

@@ -9,7 +9,7 @@ use super::performer::Performer;
 use crate::backend::tmux::FoundSession;
 use crate::daemon::input::{Input, Placement, ShimReport};
 use crate::daemon::state::{Live, Phase, State};
-use crate::journal::{self, Ending, ExitRecord, Spec};
+use crate::journal::{self, Cause, Ending, ExitRecord, Spec};
 use crate::lifecycle::{self, Decision, EndRecord, Facts, FoundDir, OnRestart, Recorded, Shim};
 use crate::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, TimeMs};
 use crate::shim::{self, Client, ClientError, EventStream};
@@ -162,7 +162,7 @@ impl Performer {
     ) -> Result<Vec<Input>, Error> {
         let mut inputs = Vec::new();
         let decisions = lifecycle::decide(&found.facts);
-        let Found { mut runs, recorded, .. } = found;
+        let Found { mut runs, recorded, facts } = found;
         for decision in decisions {
             tracing::info!(?decision, "found after the start");
             let id = subject(&decision);
@@ -178,7 +178,7 @@ impl Performer {
                 (Decision::EndShim(id), _) => self.end_shim(id, run).await,
                 (decision, Some(record)) => {
                     enter(state, record);
-                    inputs.extend(self.resume(decision, record, run).await);
+                    inputs.extend(self.resume(decision, record, run, facts.tmux_up).await);
                 }
                 (decision, None) => tracing::error!(?decision, "a decision about a run that is not recorded"),
             }
@@ -186,7 +186,13 @@ impl Performer {
         Ok(inputs)
     }
 
-    async fn resume(&self, decision: Decision, record: &Record, run: Option<FoundRun>) -> Vec<Input> {
+    async fn resume(
+        &self,
+        decision: Decision,
+        record: &Record,
+        run: Option<FoundRun>,
+        tmux_up: bool,
+    ) -> Vec<Input> {
         let instance = &record.run.instance;
         let id = instance.id;
         let shim = |report| vec![Input::Shim { id, report }];
@@ -202,6 +208,10 @@ impl Performer {
         match decision {
             Decision::Adopt(_) => self.adopted(record, phase),
             Decision::Finish(..) => match exit {
+                // Nobody saw the window close; with no server left it went with the server.
+                Some(exit) if exit.cause == Cause::WindowClosed && !tmux_up => {
+                    shim(ShimReport::TmuxGone(Box::new(exit)))
+                }
                 Some(exit) => shim(ShimReport::Ended(Box::new(exit))),
                 None => shim(ShimReport::Lost(ErrorWord::ShimLost)),
             },

@@ -14,10 +14,10 @@ async fn channel(world: &World, since: i64, count: usize) -> Vec<Value> {
     viewer.text("subscribed").await;
     let mut events = Vec::new();
     while events.len() < count {
-        match viewer.next().await {
-            Frame::Text(text) if text["type"] == "event" => events.push(text),
-            other => panic!("{other:?}"),
-        }
+        let frame = viewer.next().await;
+        let Frame::Text(text) = frame else { panic!("{frame:?}") };
+        assert_eq!(text["type"], "event", "{text}");
+        events.push(text);
     }
     events
 }

@@ -55,11 +55,13 @@ async fn tasks_outlive(backend: Backend, signal: Signal) {
         viewer.follow(&mut seen, |seen| seen.bytes == b"up\r\n").await;
     }
     let before = world.instance(&goes_on).await;
+    let open = windows(&world);
 
     let status = world.end(signal);
     assert_eq!(status.success(), signal == Signal::TERM, "{status}");
     let done = world.kas(&["daemon", "status"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(5), "daemon not running\n"));
+    assert_eq!(windows(&world), open, "the session and its windows outlive the daemon");
     for (code, _) in ends {
         world.write(&format!("demo/go{code}"), "");
     }
@@ -76,6 +78,42 @@ async fn tasks_outlive(backend: Backend, signal: Signal) {
     assert_eq!((&again["state"], &again["backend"]), (&json!("starting"), &json!(backend.word())));
     let exits = world.get("/api/v1/audit-events?kind=task.exited").await.expect(200);
     assert_eq!(exits["items"].as_array().unwrap().len(), 4, "each end is told once");
+}
+
+/// Names of tmux windows; none on the other backend.
+fn windows(world: &World) -> Vec<String> {
+    let listed = match world.backend {
+        Backend::Pty => return Vec::new(),
+        Backend::Tmux => world.tmux(&["list-windows", "-t", "=kaged-demo", "-F", "#{window_name}"]),
+    };
+    assert!(listed.stdout.contains("task-ticking\n"), "{listed:?}");
+    listed.stdout.lines().map(str::to_owned).collect()
+}
+
+/// What the configuration calls `fail`: runs on a PTY do not outlive the daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_on_a_pty_may_be_failed_instead() {
+    let fail = "[task_runner]\nbackend = \"pty\"\npty_on_restart = \"fail\"\n";
+    let mut world = World::asleep(Backend::Pty, "");
+    world.write(".config/kasmos/daemon.toml", fail);
+    world.start();
+    world.project("demo", TASKS).await;
+    world.write("demo/tick.sh", TICK);
+    let id = world.run_task("demo", "ticking").await;
+    let pid = world.until_running(&id).await["pid"].as_u64().unwrap();
+    let ended = waiting(&world, "go5", 5, 1000).await;
+    let second = world.until_running(&ended).await["pid"].as_u64().unwrap();
+    world.end(Signal::KILL);
+    world.write("demo/go5", "");
+    gone(second.try_into().unwrap()).await;
+    world.start();
+    let failed = world.until_ended(&id).await;
+    let told = json!([failed["state"], failed["exit_code"], failed["error"]]);
+    assert_eq!(told, json!(["failed", null, "daemon_restart"]));
+    gone(pid.try_into().unwrap()).await;
+    // What had ended by itself before is known exactly all the same.
+    let exact = world.until_ended(&ended).await;
+    assert_eq!((&exact["exit_code"], &exact["error"]), (&json!(5), &Value::Null));
 }
 
 /// Waits until a process that is none of our children is gone.

@@ -90,10 +90,10 @@ impl Viewer {
 
     /// The next text frame, which must be an error.
     pub(crate) async fn refusal(&mut self) -> Value {
-        match self.next().await {
-            Frame::Text(text) if text["type"] == "error" => text,
-            other => panic!("no error: {other:?}"),
-        }
+        let frame = self.next().await;
+        let Frame::Text(text) = frame else { panic!("no error: {frame:?}") };
+        assert_eq!(text["type"], "error", "{text}");
+        text
     }
 
     /// Subscribes to an instance with these further fields.

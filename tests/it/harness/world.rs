@@ -256,6 +256,7 @@ pub(crate) fn ended(child: &mut Child) -> ExitStatus {
 }
 
 impl Drop for World {
+    #[expect(clippy::print_stderr, reason = "what the daemon said belongs to a test's failure")]
     /// Ends what was started here and nothing else: the daemon, then every process that names this home.
     fn drop(&mut self) {
         if let Some((mut child, log)) = self.daemon.take() {
