@@ -1,27 +1,30 @@
-//! `kas` runs a project's commands in tmux windows or plain PTYs, shows them live in browser terminals, and loses nothing.
+#![doc = include_str!("../ARCHITECTURE.md")]
 //!
-//! The modules below are listed in reading order, and a module imports only modules above it; `tests/it/tidy.rs` holds that.
+//! # Modules
+//!
+//! The order below is the architecture: a module imports only modules listed above it, and the first section does no I/O.
+//! `tests/it/tidy.rs` reads this list and holds both.
 
 // ---- pure: no I/O, no clock, no async
 pub mod control;
-pub mod lifecycle;
-pub mod model;
-pub mod policy;
-pub mod project;
 pub mod terminal;
+pub mod model;
+pub mod project;
+pub mod policy;
+pub mod lifecycle;
 // ---- adapters: each talks to one outside thing
-pub mod auth;
-pub mod backend;
-pub mod broker;
 pub mod config;
-pub mod journal;
 pub mod metrics;
-pub mod shim;
+pub mod auth;
+pub mod journal;
 pub mod store;
+pub mod broker;
+pub mod shim;
+pub mod backend;
 // ---- application
-pub mod api;
-pub mod boot;
-pub mod cli;
-pub mod client;
 pub mod daemon;
 pub mod web;
+pub mod api;
+pub mod client;
+pub mod boot;
+pub mod cli;

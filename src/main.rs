@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match (args.next(), args.next()) {
         // Before anything heavy is set up: a shim is small and there are many.
         (Some(word), Some(dir)) if word == "shim" => shim(dir),
-        _ => ExitCode::from(2),
+        _ => kas::cli::run(std::env::args_os()),
     }
 }
 

@@ -1,1 +1,33 @@
 //! HTTP and WebSocket: routes, wire types, errors.
+//!
+//! [`ROUTES`] is the table of contents. Every request, whatever its path, passes one door: the [`Door`] decides who asks before the
+//! table is obeyed, and what the table does not open needs a credential. The control socket has its own door, the peer's uid.
+
+mod audit;
+mod daemon;
+mod dispatch;
+mod door;
+mod error;
+mod events;
+mod headers;
+mod health;
+mod instances;
+mod page;
+mod projects;
+mod query;
+mod request;
+mod route;
+mod serve;
+mod session;
+mod socket;
+mod stall;
+mod state;
+mod tasks;
+mod terminals;
+mod transcript;
+mod wire;
+
+pub use door::{Door, Vault};
+pub use route::{Access, ROUTES, Route, Surface};
+pub use serve::{Listeners, ServeError, bind_control, serve};
+pub use state::Api;

@@ -13,7 +13,7 @@ use super::Error;
 
 /// The held lock; dropping it lets it go.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
 }
 
@@ -22,7 +22,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Locked`] naming the holder, or what the file system said.
-    pub fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let mut file = opened.with_context(|| format!("cannot open {}", path.display()))?;

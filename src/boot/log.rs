@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Starts logging at `info`, or as `filter` says (`KAS_LOG`, in the syntax of `tracing_subscriber`'s `EnvFilter`).
-pub fn start(filter: Option<&str>) {
+pub(super) fn start(filter: Option<&str>) {
     let filter =
         filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()

@@ -3,12 +3,12 @@
 //! The order matters: the lock comes before anything that is shared, what was found is taken up before anybody is served, and
 //! the readiness is told last.
 
-// mod door;
 mod error;
 mod lock;
 mod log;
 mod operator;
-// mod run;
+mod run;
+mod vault;
 
 pub use error::Error;
-// pub use run::{Options, run_blocking};
+pub use run::{Options, run_blocking};

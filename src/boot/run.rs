@@ -1,18 +1,18 @@
 //! From options to a daemon that serves, and from a signal to its end.
 
-use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::door::Door;
 use super::lock::Lock;
+use super::vault::StoreVault;
 use super::{Error, log, operator};
-use crate::api::{Api, Listeners, bind_control, serve};
+use crate::api::{Api, Door, Listeners, bind_control, serve};
 use crate::auth::{Keys, bootstrap_token};
 use crate::backend::tmux::{self, Tmux};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
@@ -23,6 +23,8 @@ use crate::store::Store;
 
 /// Reports of tmux that wait for the daemon; tmux's adapter waits beyond it.
 const REPORTS: usize = 256;
+/// How long open connections may take to close at the end.
+const CLOSES_IN: Duration = Duration::from_secs(1);
 
 /// What the command line says about the daemon.
 #[derive(Debug, Default)]
@@ -35,8 +37,6 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     /// Written to once the daemon serves.
     pub ready: Option<OwnedFd>,
-    /// Print the address to open once the daemon serves.
-    pub announce: bool,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. Tasks live on.
@@ -67,23 +67,37 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     let store = open_store(&paths).await?;
     let operator = operator::name(env.uid());
     let keys = keys(&paths, &store, &operator).await?;
-    let config_files = (options.config.clone(), default);
-    let (handle, door) = put_together(&config, config_files, &env, &paths, (store, keys, operator)).await?;
-    register(&handle, &config).await;
+    let (resolved, tmux) = backend(&config, &env, &paths).await?;
+    let facts =
+        Facts::new(config.clone(), (options.config.clone(), default), operator, resolved, TimeMs::now());
+    let parts = Parts {
+        facts,
+        store: store.clone(),
+        tmux,
+        places: places(&config, &env, &paths)?,
+        on_restart: on_restart(&config),
+    };
+    let handle = daemon::start(parts).await?;
+    handle.register(&config.repos).await;
 
+    let listeners = listen(&config, &paths).await?;
+    let bound = listeners.http.as_ref().map(tokio::net::TcpListener::local_addr);
+    let bound = bound.transpose().context("the bound address")?;
+    if let Some(address) = bound {
+        handle.serving_http_on(address.to_string());
+    }
+    let door = Door::new(keys, bound.map(|address| address.port()), &[], StoreVault(store));
     let (close, closing) = watch::channel(false);
-    let listeners = listen(&config, &paths, &handle, &door).await?;
-    let api = Api::new(handle.clone(), door.clone(), closing);
-    let serving = serve(api, listeners);
-    tell_ready(&options, &paths, &door)?;
-    tokio::pin!(serving);
+    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
+    let mut serving = std::pin::pin!(serve(api, listeners));
+    tell_ready(&options, &paths, bound)?;
     tokio::select! {
-        served = &mut serving => served.context("the API stopped")?,
+        () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
         () = signals.until_shutdown(&handle) => {}
     }
     tracing::info!("shutting down; tasks live on");
     close.send_replace(true);
-    if tokio::time::timeout(std::time::Duration::from_secs(1), serving).await.is_err() {
+    if tokio::time::timeout(CLOSES_IN, serving).await.is_err() {
         tracing::info!("some connections did not close in time");
     }
     Ok(())
@@ -91,7 +105,8 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
 
 async fn open_store(paths: &Paths) -> Result<Store, Error> {
     let database = paths.database.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&database)).await.context("opening the store")?;
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&database)).await.context("opening the store")?;
     Ok(opened.map_err(anyhow::Error::from)?)
 }
 
@@ -103,30 +118,21 @@ async fn keys(paths: &Paths, store: &Store, operator: &str) -> Result<Keys, Erro
     Ok(Keys::new(operator.to_owned(), &bootstrap, tokens, sessions))
 }
 
-async fn put_together(
-    config: &Config,
-    config_files: (Option<PathBuf>, PathBuf),
-    env: &Env,
-    paths: &Paths,
-    (store, keys, operator): (Store, Keys, String),
-) -> Result<(Handle, Arc<Door>), Error> {
-    let (resolved, tmux) = backend(config, env, paths).await?;
-    let facts = Facts::new(config.clone(), config_files, operator, resolved, TimeMs::now());
-    let places = Places {
+fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
+    Ok(Places {
         instances: paths.instances.clone(),
         kas: std::env::current_exe().context("this program's own path")?,
         env: config::task_env(env.vars()),
-        transcript_bytes: config.limits.transcript_bytes,
         scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),
         boot_id: crate::journal::boot_id().context("this boot's id")?,
-    };
-    let on_restart = match config.task_runner.pty_on_restart {
+    })
+}
+
+const fn on_restart(config: &Config) -> OnRestart {
+    match config.task_runner.pty_on_restart {
         PtyOnRestart::Reattach => OnRestart::Reattach,
         PtyOnRestart::Fail => OnRestart::Fail,
-    };
-    let door = Arc::new(Door::new(keys, store.clone()));
-    let parts = Parts { facts, store, tmux, places, on_restart, poll_interval: config.poll_interval_sec };
-    Ok((daemon::start(parts).await?, door))
+    }
 }
 
 type Resolved = (crate::model::BackendKind, Option<String>);
@@ -137,9 +143,11 @@ async fn backend(
     env: &Env,
     paths: &Paths,
 ) -> Result<(Resolved, Option<(Tmux, mpsc::Receiver<tmux::Report>)>), Error> {
-    let settings = tmux::Settings::new(&config.task_runner, env, &paths.state_dir, config.limits.scrollback_lines);
+    let settings =
+        tmux::Settings::new(&config.task_runner, env, &paths.state_dir, config.limits.scrollback_lines);
     let probe = tmux::probe(&settings).await;
-    let resolved = tmux::resolve(config.task_runner.backend, &probe).map_err(|error| Error::NoTmux(error.to_string()))?;
+    let resolved = tmux::resolve(config.task_runner.backend, &probe)
+        .map_err(|error| Error::NoTmux(error.to_string()))?;
     tracing::info!("{}", resolved.log);
     if let Some(warning) = &resolved.warning {
         tracing::warn!("{warning}");
@@ -150,48 +158,24 @@ async fn backend(
     Ok(((resolved.backend, version), tmux.map(|tmux| (tmux, reports))))
 }
 
-/// Registers the configuration's `repos`; one that cannot be is said and left out.
-async fn register(handle: &Handle, config: &Config) {
-    let known: Vec<PathBuf> = handle.projects().into_iter().map(|project| project.path).collect();
-    for path in &config.repos {
-        if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
-            continue;
-        }
-        if let Err(refusal) = handle.add_project(path.clone()).await {
-            tracing::error!(path = %path.display(), "cannot register: {refusal}");
-        }
-    }
-}
-
-async fn listen(config: &Config, paths: &Paths, handle: &Handle, door: &Door) -> Result<Listeners, Error> {
+async fn listen(config: &Config, paths: &Paths) -> Result<Listeners, Error> {
     config::ensure_private_dir(&paths.runtime_dir)?;
-    let control = bind_control(&paths.socket).await.map_err(anyhow::Error::from)?;
-    let mut http = None;
-    if let Some(addr) = config.http_addr {
-        let listener = tokio::net::TcpListener::bind(addr).await;
-        let listener = listener.with_context(|| format!("cannot serve HTTP on {addr}; set another http_addr"))?;
-        let bound = listener.local_addr().context("the bound address")?;
-        door.serve_on(bound);
-        handle.serving_http_on(bound.to_string());
-        http = Some(listener);
-    }
-    Ok(Listeners { control, http })
+    let control = bind_control(&paths.socket).map_err(anyhow::Error::from)?;
+    let http = match config.http_addr {
+        None => None,
+        Some(addr) => {
+            let listener = tokio::net::TcpListener::bind(addr).await;
+            Some(listener.with_context(|| format!("cannot serve HTTP on {addr}; set another http_addr"))?)
+        }
+    };
+    Ok(Listeners { control: Some(control), http })
 }
 
-/// Tells whoever waits for it, and a person where asked to.
-fn tell_ready(options: &Options, paths: &Paths, door: &Door) -> Result<(), Error> {
-    tracing::info!(socket = %paths.socket.display(), "ready");
+fn tell_ready(options: &Options, paths: &Paths, http: Option<SocketAddr>) -> Result<(), Error> {
+    let http = http.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(socket = %paths.socket.display(), http, "ready");
     if let Some(ready) = &options.ready {
         rustix::io::write(ready, b"ready\n").context("telling that the daemon is ready")?;
-    }
-    if options.announce {
-        let actor = crate::api::Gate::local(door);
-        let text = match crate::api::Gate::browser_ticket(door, &actor) {
-            Ok(ticket) => format!("open {}\n(good once, for a minute; later: kas open)\n", ticket.url),
-            Err(refusal) => format!("{refusal}\n"),
-        };
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("printing the address")?;
     }
     Ok(())
 }

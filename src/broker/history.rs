@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -33,4 +34,8 @@ pub trait History: Send + Sync {
     fn times(&self) -> Vec<(Offset, i64)>;
     /// The sizes the terminal had: (offset, size), ascending; the first is at or before `range().start`.
     fn sizes(&self) -> Vec<(Offset, Size)>;
+    /// What is held now, of which nothing is dropped while somebody has it; `None` when nothing ever is.
+    fn pinned(&self) -> Option<Arc<dyn History>> {
+        None
+    }
 }

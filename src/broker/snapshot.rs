@@ -1,15 +1,17 @@
 //! A terminal's state as bytes, for those who cannot have every byte.
 
-use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 
 use super::channel::{Channel, Read};
 use crate::model::{Offset, Size};
+use crate::terminal::Screen;
 
 /// Lines above the screen that a snapshot carries: enough to scroll back, few enough that its bytes stay well below 1 MiB.
 const SCROLLBACK_LINES: usize = 2_000;
+/// What a snapshot should not exceed, in bytes, so that a subscriber's share stays below 1 MiB.
+const DUMP_BYTES: usize = 768 << 10;
 /// Bytes fed to the emulator at once.
 const FEED_BYTES: usize = 256 << 10;
 /// A snapshot made for another subscriber serves too while at most so many bytes have come since.
@@ -91,7 +93,7 @@ impl State {
         let mut emulator = self.emulator.take().unwrap_or_else(|| Emulator::start(channel));
         emulator.feed_to(channel, end);
         emulator.resize(size);
-        let snapshot = Snapshot { offset: emulator.offset, size, bytes: Bytes::from(emulator.screen.dump()) };
+        let snapshot = Snapshot { offset: emulator.offset, size, bytes: bounded(&emulator.screen, size) };
         self.emulator = Some(emulator);
         self.last = Some(snapshot.clone());
         snapshot
@@ -103,7 +105,7 @@ impl Emulator {
     fn start(channel: &Channel) -> Self {
         let checkpoint = channel.history().and_then(|history| history.checkpoint());
         if let Some(point) = checkpoint {
-            let mut screen = Screen::new(point.size, SCROLLBACK_LINES);
+            let mut screen = blank(point.size, SCROLLBACK_LINES);
             screen.feed(&point.dump);
             return Self { screen, offset: point.offset, size: point.size };
         }
@@ -111,7 +113,7 @@ impl Emulator {
         let sizes = channel.history().map(|history| history.sizes()).unwrap_or_default();
         let before = sizes.iter().take_while(|(at, _)| *at <= offset).last();
         let size = before.map_or_else(|| channel.size(), |(_, size)| *size);
-        Self { screen: Screen::new(size, SCROLLBACK_LINES), offset, size }
+        Self { screen: blank(size, SCROLLBACK_LINES), offset, size }
     }
 
     /// Feeds bytes and resizes up to `end`. Where bytes were dropped it starts anew from what is held.
@@ -141,43 +143,33 @@ impl Emulator {
 
     /// A blank screen after a hole that no checkpoint bridges.
     fn blank_at(&self, offset: Offset) -> Self {
-        Self { screen: Screen::new(self.size, SCROLLBACK_LINES), offset, size: self.size }
+        Self { screen: blank(self.size, SCROLLBACK_LINES), offset, size: self.size }
     }
 
     fn resize(&mut self, size: Size) {
         if self.size != size {
-            self.screen.resize(size);
+            self.screen.resize(size.cols(), size.rows());
             self.size = size;
         }
     }
 }
 
-/// The emulator proper.
-struct Screen(vt100::Parser);
-
-impl Screen {
-    fn new(size: Size, scrollback_lines: usize) -> Self {
-        let (rows, cols) = sides(size);
-        Self(vt100::Parser::new(rows, cols, scrollback_lines))
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        self.0.process(bytes);
-    }
-
-    fn resize(&mut self, size: Size) {
-        let (rows, cols) = sides(size);
-        self.0.screen_mut().set_size(rows, cols);
-    }
-
-    fn dump(&self) -> Vec<u8> {
-        self.0.screen().state_formatted().into()
-    }
+fn blank(size: Size, scrollback_lines: usize) -> Screen {
+    Screen::new(size.cols(), size.rows(), scrollback_lines)
 }
 
-fn sides(size: Size) -> (NonZeroU16, NonZeroU16) {
-    let side = |n| NonZeroU16::new(n).unwrap_or(NonZeroU16::MIN);
-    (side(size.rows()), side(size.cols()))
+/// The screen's dump, with fewer lines above it where it would be too long.
+fn bounded(screen: &Screen, size: Size) -> Bytes {
+    let mut dump = screen.dump();
+    for lines in [SCROLLBACK_LINES / 8, 0] {
+        if dump.len() <= DUMP_BYTES {
+            break;
+        }
+        let mut shorter = blank(size, lines);
+        shorter.feed(&dump);
+        dump = shorter.dump();
+    }
+    Bytes::from(dump)
 }
 
 #[cfg(test)]
@@ -191,7 +183,7 @@ mod tests {
     const SMALL: usize = 16;
 
     fn shown(snapshot: &Snapshot) -> String {
-        let (rows, cols) = sides(snapshot.size);
+        let [rows, cols] = [snapshot.size.rows(), snapshot.size.cols()].map(|n| n.try_into().unwrap());
         let mut parser = vt100::Parser::new(rows, cols, 0);
         parser.process(&snapshot.bytes);
         parser.screen().contents().trim_end().to_owned()

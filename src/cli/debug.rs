@@ -182,3 +182,38 @@ fn show_summary(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     summary.events.iter().try_for_each(|(kind, n)| write!(out, " {kind}={n}"))?;
     writeln!(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        debug: DebugArgs,
+    }
+
+    fn check(line: &str, good: bool) {
+        let words = ["debug", "replay"].into_iter().chain(line.split(' '));
+        assert_eq!(Line::try_parse_from(words).is_ok(), good, "{line}");
+    }
+
+    #[test]
+    fn arguments() {
+        for good in ["x.ctl", "-", "x.ctl --json", "x.ctl --pane 3 --raw", "--json --pane 3 x.ctl"] {
+            check(good, true);
+        }
+        for bad in ["--json", "x.ctl --raw", "x.ctl --json --raw --pane 1", "x.ctl --pane %1", "x.ctl y.ctl"]
+        {
+            check(bad, false);
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_that_names_it() {
+        let line = Line::try_parse_from(["debug", "replay", "/nonexistent/x.ctl"]).unwrap();
+        assert!(run(line.debug).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
+    }
+}

@@ -28,9 +28,9 @@ pub fn reload_report(old: &Config, new: &Config) -> ReloadReport {
     compare!(applied: poll_interval_sec, repos, auto_advance, auto_advance_waves, auto_review_fix,
         auto_readiness_review, max_review_fix_cycles, readiness_self_fix_max_lines, readiness_max_verify_cycles,
         pr_monitor.enabled, pr_monitor.poll_interval_sec, pr_monitor.reactions,
-        limits.tasks_per_project, limits.tasks_per_operator, limits.transcript_bytes, limits.scrollback_lines);
+        limits.tasks_per_project, limits.tasks_per_operator, limits.transcript_bytes);
     compare!(needs_restart: socket_path, http_addr, task_runner.backend, task_runner.pty_on_restart,
-        task_runner.tmux.socket, task_runner.tmux.config, task_runner.tmux.output);
+        task_runner.tmux.socket, task_runner.tmux.config, task_runner.tmux.output, limits.scrollback_lines);
     report
 }
 

@@ -28,7 +28,8 @@ pub struct Ticket(u64);
 
 /// A control client without I/O: feed it what tmux writes, write to tmux what it gives.
 ///
-/// Take all events after each piece of input: they are the only thing here that grows with it.
+/// Take all events after each piece of input: they are the only thing here that grows with it. An event comes as soon as its line
+/// is whole, but for a line that ends in an exit glued to it: that one waits until the next line, or the end, tells which it is.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     stream: Stream,

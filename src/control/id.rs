@@ -1,14 +1,24 @@
 //! tmux's own ids. Unique for the life of a server and never reused.
 
 use std::fmt;
+use std::str::FromStr;
 
 use nom::bytes::complete::tag;
 use nom::character::complete::u32;
+use nom::combinator::all_consuming;
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
+/// A text is not an id of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a tmux id ({sigil} and a number below 2^32)")]
+pub struct NotAnId {
+    /// What the id would begin with.
+    pub sigil: &'static str,
+}
+
 macro_rules! tmux_id {
-    ($(#[$doc:meta])* $name:ident, $sigil:literal) => {
+    ($(#[$doc:meta])* $name:ident, $sigil:literal, $rule:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u32);
@@ -18,20 +28,29 @@ macro_rules! tmux_id {
                 write!(f, concat!($sigil, "{}"), self.0)
             }
         }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                let whole = all_consuming($rule).parse(text.as_bytes());
+                whole.map(|(_, id)| id).map_err(|_| NotAnId { sigil: $sigil })
+            }
+        }
     };
 }
 
 tmux_id! {
     /// A pane, written `%1`.
-    PaneId, "%"
+    PaneId, "%", pane
 }
 tmux_id! {
     /// A window, written `@2`.
-    WindowId, "@"
+    WindowId, "@", window
 }
 tmux_id! {
     /// A session, written `$3`.
-    SessionId, "$"
+    SessionId, "$", session
 }
 
 /// ```abnf
@@ -73,6 +92,13 @@ mod tests {
         assert_eq!(pane(b"%7 x"), Ok((&b" x"[..], PaneId(7))));
         assert_eq!(window(b"@0"), Ok((&b""[..], WindowId(0))));
         assert_eq!(session(SessionId(u32::MAX).to_string().as_bytes()), Ok((&b""[..], SessionId(u32::MAX))));
+    }
+
+    #[test]
+    fn a_text_is_an_id_or_not() {
+        assert_eq!("@12".parse(), Ok(WindowId(12)));
+        assert_eq!("@12 ".parse::<WindowId>(), Err(NotAnId { sigil: "@" }));
+        assert_eq!("%1".parse::<SessionId>(), Err(NotAnId { sigil: "$" }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `grammar/control.abnf` and `grammar/layout.abnf` say what tmux 3.2 to 3.7 writes; every parser here is named after its rule.
 //! Nothing fails and nothing stops: what is not understood becomes [`Event::Unparsed`], and the next line is unaffected.
 
+pub mod answer;
 pub mod block;
 mod client;
 pub mod command;
@@ -14,10 +15,11 @@ pub mod line;
 pub mod notification;
 pub mod replay;
 
+pub use answer::{Made, columns};
 pub use block::{Block, Guard};
 pub use client::{Client, PENDING_LIMIT, Ticket};
 pub use command::Command;
 pub use event::{Event, Outcome, Reason, Unparsed};
-pub use id::{PaneId, SessionId, WindowId};
+pub use id::{NotAnId, PaneId, SessionId, WindowId};
 pub use layout::Layout;
 pub use notification::Notification;

@@ -6,7 +6,7 @@ use nom::bytes::complete::{tag, take_while1};
 use nom::combinator::{all_consuming, map, opt, rest, value, verify};
 use nom::error::{Error, ErrorKind, ParseError};
 use nom::multi::many0_count;
-use nom::sequence::{preceded, separated_pair, terminated};
+use nom::sequence::{preceded, separated_pair};
 use nom::{IResult, Parser};
 
 use super::block::count;
@@ -443,8 +443,7 @@ fn word(input: &[u8]) -> IResult<&[u8], &[u8]> {
 /// Taken out of every block: nothing kas asks for can hold other text.
 #[must_use]
 pub fn inside_block(line: &[u8]) -> Option<Notification> {
-    let inner = alt((pause, r#continue, message));
-    all_consuming(terminated(inner, nom::combinator::eof)).parse(line).ok().map(|(_, parsed)| parsed)
+    all_consuming(alt((pause, r#continue, message))).parse(line).ok().map(|(_, parsed)| parsed)
 }
 
 impl Notification {

@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::handle::Watch;
 use super::perform::ended;
 use super::refusal::{Code, Refusal};
+use super::watching::Watch;
 use crate::broker::{Channel, Checkpoint, History};
-use crate::journal::{Found, Reader};
+use crate::journal::{self, Found, Pinned, Reader};
 use crate::model::{Actor, EventKind, InstanceId, Offset, Size, TimeMs};
 use crate::store::{Change, NewEvent, Store, Transcript};
 
 /// A run's journal, read while its shim writes it.
-pub struct JournalHistory(Mutex<Reader>);
+pub(super) struct JournalHistory(Mutex<Reader>);
 
 impl JournalHistory {
     /// The journal in an instance directory.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path) -> Self {
         Self(Mutex::new(Reader::new(dir)))
     }
 
@@ -47,8 +47,7 @@ impl History for JournalHistory {
     }
 
     fn checkpoint(&self) -> Option<Checkpoint> {
-        let found = self.read("checkpoint", |reader| reader.checkpoint()).flatten()?;
-        Some(Checkpoint { offset: found.offset, size: found.size, dump: found.dump })
+        self.read("checkpoint", |reader| reader.checkpoint()).flatten().map(checkpoint)
     }
 
     fn times(&self) -> Vec<(Offset, i64)> {
@@ -59,15 +58,50 @@ impl History for JournalHistory {
     fn sizes(&self) -> Vec<(Offset, Size)> {
         self.read("index", |reader| reader.index()).unwrap_or_default().sizes
     }
+
+    fn pinned(&self) -> Option<Arc<dyn History>> {
+        let pinned = self.read("segments", |reader| reader.pin())?;
+        Some(Arc::new(PinnedHistory(pinned)))
+    }
+}
+
+/// A journal as it was at one moment.
+struct PinnedHistory(Pinned);
+
+impl History for PinnedHistory {
+    fn range(&self) -> Range<Offset> {
+        let (start, end) = self.0.range();
+        start..end
+    }
+
+    fn read_at(&self, from: Offset, max: usize) -> io::Result<Bytes> {
+        self.0.read_at(from, max)
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.0.checkpoint.clone().map(checkpoint)
+    }
+
+    fn times(&self) -> Vec<(Offset, i64)> {
+        self.0.index.times.iter().map(|(offset, at)| (*offset, at.0)).collect()
+    }
+
+    fn sizes(&self) -> Vec<(Offset, Size)> {
+        self.0.index.sizes.clone()
+    }
+}
+
+fn checkpoint(found: journal::Checkpoint) -> Checkpoint {
+    Checkpoint { offset: found.offset, size: found.size, dump: found.dump }
 }
 
 /// A transcript as it is in the store.
-pub struct StoredHistory(Transcript);
+pub(super) struct StoredHistory(Transcript);
 
 impl StoredHistory {
     /// A transcript that was read, or is about to be written.
     #[must_use]
-    pub const fn new(transcript: Transcript) -> Self {
+    pub(super) const fn new(transcript: Transcript) -> Self {
         Self(transcript)
     }
 }
@@ -101,7 +135,7 @@ impl History for StoredHistory {
 ///
 /// # Errors
 /// `not_found`, or the store.
-pub async fn channel(store: &Store, id: InstanceId) -> Result<Arc<Channel>, Refusal> {
+pub(super) async fn channel(store: &Store, id: InstanceId) -> Result<Arc<Channel>, Refusal> {
     let missing = || Refusal::new(Code::NotFound, format!("There is no instance {id}."));
     let record = store.run(id).await?.ok_or_else(missing)?;
     let transcript = store.transcript(id).await?.unwrap_or_else(|| empty(record.run.instance.output_bytes));

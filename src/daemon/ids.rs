@@ -6,7 +6,7 @@ use crate::model::{InstanceId, TimeMs};
 
 /// Makes ids.
 #[derive(Debug, Default)]
-pub struct Ids {
+pub(super) struct Ids {
     last: Mutex<(u64, u128)>,
 }
 
@@ -15,7 +15,7 @@ impl Ids {
     ///
     /// # Errors
     /// When the kernel gives no random bytes.
-    pub fn next(&self, now: TimeMs) -> Result<InstanceId, getrandom::Error> {
+    pub(super) fn next(&self, now: TimeMs) -> Result<InstanceId, getrandom::Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,6 +63,20 @@ pub struct Project {
     pub problems: Arc<Vec<Problem>>,
 }
 
+impl Project {
+    /// The project in one line.
+    #[must_use]
+    pub fn summary(&self, running: usize) -> ProjectSummary {
+        ProjectSummary {
+            id: self.id.clone(),
+            path: self.path.clone(),
+            tasks: self.tasks.len(),
+            running,
+            problems: self.problems.to_vec(),
+        }
+    }
+}
+
 /// Where a shim was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {

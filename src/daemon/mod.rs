@@ -3,6 +3,7 @@
 //! [`Input`] is everything that can wake it, `step` decides, [`Effect`] is what it wants done, the performer does it. Bytes of
 //! terminals never pass here: they go from a shim or tmux to a channel, and from a viewer to a shim.
 
+mod changes;
 mod effect;
 mod ended;
 mod facts;
@@ -12,6 +13,7 @@ mod input;
 mod panes;
 mod perform;
 mod projects;
+mod reads;
 mod refusal;
 mod replies;
 mod run;
@@ -20,6 +22,7 @@ mod state;
 mod step;
 mod terminals;
 mod view;
+mod watching;
 
 pub use effect::Effect;
 pub use facts::{Facts, task_limits};

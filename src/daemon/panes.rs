@@ -16,7 +16,7 @@ const TITLE_CHARS: usize = 256;
 ///
 /// # Errors
 /// `unavailable` when tmux does not answer.
-pub async fn list(tmux: &Tmux, project: &ProjectId) -> Result<Vec<PaneView>, Refusal> {
+pub(super) async fn list(tmux: &Tmux, project: &ProjectId) -> Result<Vec<PaneView>, Refusal> {
     let found = tmux.foreign_panes(project).await;
     let found = found.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("tmux"))?;
     let shown = |pane: FoundForeign| PaneView {
@@ -30,7 +30,7 @@ pub async fn list(tmux: &Tmux, project: &ProjectId) -> Result<Vec<PaneView>, Ref
 }
 
 /// Passes on what tmux reports, until the daemon ends.
-pub async fn watch(handle: Handle, mut reports: mpsc::Receiver<Report>) {
+pub(super) async fn watch(handle: Handle, mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
         let event = match report {
             Report::PaneOpened { project, pane, window } => {

@@ -14,15 +14,18 @@ use crate::config::{Error, ProjectSources, read_project};
 use crate::model::ProjectId;
 use crate::project::Problem;
 
+/// The least time between two looks at the files, whatever the configuration says.
+const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
 /// What was last seen of each project's files.
 #[derive(Default)]
-pub struct Files {
+pub(super) struct Files {
     seen: DashMap<ProjectId, Result<ProjectSources, String>>,
 }
 
 impl Files {
     /// The project as its files say now, with the input that tells the orchestrator; `None` when nothing changed.
-    pub async fn refresh(&self, known: &Project) -> Option<(Project, Input)> {
+    pub(super) async fn refresh(&self, known: &Project) -> Option<(Project, Input)> {
         let read = off_thread(known.path.clone()).await?;
         let seen = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
         if self.seen.get(&known.id).is_some_and(|last| *last == seen) {
@@ -50,7 +53,7 @@ impl Files {
     ///
     /// # Errors
     /// `invalid_request`: not a directory, no project file, or its problems in `details`.
-    pub async fn read_new(&self, path: &Path) -> Result<Project, Refusal> {
+    pub(super) async fn read_new(&self, path: &Path) -> Result<Project, Refusal> {
         let bad = |message: String, reason| Refusal::new(Code::InvalidRequest, message).reason(reason);
         let shown = path.display();
         let path = path.canonicalize().map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
@@ -74,17 +77,15 @@ impl Files {
     }
 
     /// Forgets a project, so that its files count as new when they are next looked at.
-    pub fn forget(&self, id: &ProjectId) {
+    pub(super) fn forget(&self, id: &ProjectId) {
         self.seen.remove(id);
     }
 }
 
 /// Looks at every project's files from time to time, so that a change is told without anybody asking.
-pub async fn poll(handle: Handle, every: Duration) {
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(200)));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(super) async fn poll(handle: Handle) {
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(handle.0.facts.config().poll_interval_sec.max(POLL_AT_MOST_EVERY)).await;
         for project in handle.projects() {
             if let Err(refusal) = handle.fresh(&project.id).await {
                 tracing::debug!(project = %project.id, %refusal, "the project went away while its files were read");

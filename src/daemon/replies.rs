@@ -13,14 +13,14 @@ type Waiting = HashMap<ReplyId, oneshot::Sender<Result<Reply, Refusal>>>;
 
 /// The callers that wait. As many as there are requests, which the API caps.
 #[derive(Debug, Default)]
-pub struct Replies {
+pub(super) struct Replies {
     next: AtomicU64,
     waiting: Mutex<Waiting>,
 }
 
 impl Replies {
     /// A new caller: its id for the input, and where the answer will come.
-    pub fn expect(&self) -> (ReplyId, oneshot::Receiver<Result<Reply, Refusal>>) {
+    pub(super) fn expect(&self) -> (ReplyId, oneshot::Receiver<Result<Reply, Refusal>>) {
         let id = ReplyId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.locked().insert(id, sender);
@@ -28,7 +28,7 @@ impl Replies {
     }
 
     /// Tells a caller; one that left meanwhile is forgotten.
-    pub fn answer(&self, id: ReplyId, answer: Result<Reply, Refusal>) {
+    pub(super) fn answer(&self, id: ReplyId, answer: Result<Reply, Refusal>) {
         let sender = self.locked().remove(&id);
         if sender.is_some_and(|sender| sender.send(answer).is_err()) {
             tracing::debug!(?id, "the caller left before its answer came");

@@ -12,11 +12,11 @@ use super::step::step;
 use crate::model::{Instance, InstanceId, ProjectId, TimeMs};
 
 /// How many inputs may wait. A caller beyond it waits for its turn; a shim's watcher too, which costs the command nothing.
-pub const INBOX: usize = 1024;
+pub(super) const INBOX: usize = 1024;
 
 /// What readers may see of the state: published whenever it changed.
 #[derive(Debug, Clone, Default)]
-pub struct View {
+pub(super) struct View {
     /// Registered projects.
     pub projects: BTreeMap<ProjectId, Project>,
     /// Runs that are not over.
@@ -26,7 +26,7 @@ pub struct View {
 impl View {
     /// What is visible of a state.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub(super) fn of(state: &State) -> Self {
         let live = state.live.iter().filter(|(_, live)| live.is_recorded());
         Self {
             projects: state.projects.clone(),
@@ -34,15 +34,16 @@ impl View {
         }
     }
 
-    /// How many runs of a project are not over.
+    /// How many runs of a project are starting or running.
     #[must_use]
-    pub fn running_in(&self, project: &ProjectId) -> usize {
-        self.live.values().filter(|instance| instance.project_id == *project).count()
+    pub(super) fn running_in(&self, project: &ProjectId) -> usize {
+        let runs = |it: &&Instance| it.project_id == *project && !it.state.is_terminal();
+        self.live.values().filter(runs).count()
     }
 }
 
 /// Runs until every sender of inputs is gone.
-pub async fn run(
+pub(super) async fn run(
     mut state: State,
     mut inbox: mpsc::Receiver<Input>,
     performer: Performer,
@@ -51,6 +52,7 @@ pub async fn run(
     while let Some(input) = inbox.recv().await {
         let effects = step(&mut state, input, TimeMs::now());
         view.send_replace(Arc::new(View::of(&state)));
+        performer.count_running(state.live.len());
         for effect in effects {
             performer.start(effect);
         }

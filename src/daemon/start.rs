@@ -31,8 +31,6 @@ pub struct Parts {
     pub places: Places,
     /// What to do with runs on a PTY that outlived the daemon.
     pub on_restart: OnRestart,
-    /// How often project files are looked at, when nobody asks.
-    pub poll_interval: Duration,
 }
 
 /// Takes up what goes on, starts the loop, and answers with its handle.
@@ -62,7 +60,7 @@ pub async fn start(parts: Parts) -> anyhow::Result<Handle> {
     for input in first {
         shared.inbox.send(input).await?;
     }
-    spawn(super::projects::poll(handle.clone(), parts.poll_interval));
+    spawn(super::projects::poll(handle.clone()));
     if let Some(reports) = reports {
         spawn(super::panes::watch(handle.clone(), reports));
     }

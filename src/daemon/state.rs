@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
-use crate::model::{BackendKind, InstanceId, ProjectId};
+use crate::model::{BackendKind, Instance, InstanceId, ProjectId};
 use crate::policy::{Confirmations, TaskLimits};
 
 /// All of it.
@@ -16,7 +16,8 @@ pub struct State {
     pub backend: BackendKind,
     /// Registered projects.
     pub projects: BTreeMap<ProjectId, Project>,
-    /// Runs that are starting, running or being finished. At most `limits.per_operator`.
+    /// Runs that are starting, running or being finished. At most `limits.per_operator` of each operator run; those being finished
+    /// cannot pile up, for while the database takes nothing no launch is recorded either.
     pub live: BTreeMap<InstanceId, Live>,
     /// Questions that wait for a person. Capped inside.
     pub confirmations: Confirmations,
@@ -53,6 +54,10 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
+    /// Who asked for the same launch, by its key, while its row is being written.
+    pub also: Vec<ReplyId>,
+    /// Who wants it deleted once its end is stored.
+    pub deleting: Vec<ReplyId>,
 }
 
 impl State {
@@ -69,14 +74,36 @@ impl State {
         }
     }
 
-    /// How many runs of a project are not over.
+    /// How many runs of a project are starting or running; what has ended holds no place, stored or not.
     #[must_use]
     pub fn running_in(&self, project: &ProjectId) -> usize {
-        self.live.values().filter(|live| live.run.instance.project_id == *project).count()
+        self.running().filter(|instance| instance.project_id == *project).count()
+    }
+
+    /// Runs that are starting or running.
+    pub fn running(&self) -> impl Iterator<Item = &Instance> {
+        self.live.values().map(|live| &live.run.instance).filter(|instance| !instance.state.is_terminal())
+    }
+
+    /// Whether a project has a run that is not over, or whose end is not stored.
+    #[must_use]
+    pub fn is_busy(&self, project: &ProjectId) -> bool {
+        self.live.values().any(|live| live.run.instance.project_id == *project)
     }
 }
 
 impl Live {
+    /// Whether it came of the same key as this plan.
+    #[must_use]
+    pub fn is_launch_of(&self, plan: &Plan, operator: &str) -> bool {
+        let key = self.plan.as_ref().and_then(|plan| plan.idempotency_key.as_ref());
+        let instance = &self.run.instance;
+        key.is_some()
+            && key == plan.idempotency_key.as_ref()
+            && instance.project_id == plan.project
+            && instance.launched_by == operator
+    }
+
     /// Whether its row is in the store, so that others may see it.
     #[must_use]
     pub const fn is_recorded(&self) -> bool {

@@ -8,7 +8,7 @@ use super::input::{
 };
 use super::refusal::{Code, Refusal};
 use super::state::{Live, Phase, State};
-use super::view::{ConfirmRequired, Confirmed, Launched, ProjectSummary};
+use super::view::{ConfirmRequired, Confirmed, Launched};
 use crate::journal::{Cause, Ending, ExitRecord};
 use crate::lifecycle::{self, Event, Run};
 use crate::model::{
@@ -59,6 +59,9 @@ fn launch(
     ask: Option<String>,
     now: TimeMs,
 ) -> Vec<Effect> {
+    if let Some(same) = state.live.values_mut().find(|live| live.is_launch_of(&plan, &actor.operator)) {
+        return launched_before(same, reply);
+    }
     if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
         return answer(reply, Err(refusal));
     }
@@ -71,6 +74,16 @@ fn launch(
     }
 }
 
+/// The same launch once more, by its key: the first one's answer, as soon as there is one.
+fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
+    if live.is_recorded() {
+        let instance = Box::new(live.run.instance.clone());
+        return answer(reply, Ok(Reply::Launched(Launched::Instance(instance))));
+    }
+    live.also.push(reply);
+    Vec::new()
+}
+
 fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), Refusal> {
     if !state.projects.contains_key(project) {
         return Err(no_such("project", project));
@@ -79,9 +92,9 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
         let message = format!("Project {project} is being removed.");
         return Err(Refusal::new(Code::Conflict, message).reason("removing"));
     }
-    let mine = |live: &&Live| live.run.instance.launched_by == operator;
+    let mine = |run: &&Instance| run.launched_by == operator;
     let load =
-        Load { in_project: state.running_in(project), of_operator: state.live.values().filter(mine).count() };
+        Load { in_project: state.running_in(project), of_operator: state.running().filter(mine).count() };
     state.limits.allow(load).map_err(|over| {
         Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
@@ -149,7 +162,7 @@ fn rejection(rejected: Rejected) -> Refusal {
 
 /// How many ended runs of a task are kept, with their windows; `None` when it keeps no history.
 #[must_use]
-pub fn history_of(task: &TaskDef) -> Option<u8> {
+pub(super) fn history_of(task: &TaskDef) -> Option<u8> {
     task.history.then_some(task.history_count)
 }
 
@@ -164,7 +177,14 @@ fn sentence(error: &impl std::fmt::Display) -> String {
 fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
     let instance = new_instance(&plan, state.backend, &actor.operator, now);
     let run = Run::new(instance.clone());
-    let live = Live { run, plan: Some(plan.clone()), phase, waiting: Vec::new() };
+    let live = Live {
+        run,
+        plan: Some(plan.clone()),
+        phase,
+        waiting: Vec::new(),
+        also: Vec::new(),
+        deleting: Vec::new(),
+    };
     state.live.insert(plan.id, live);
     vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
 }
@@ -200,6 +220,8 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
         true => Reply::Confirmed(Confirmed::Instance(Box::new(instance))),
         false => Reply::Launched(Launched::Instance(Box::new(instance))),
     };
+    let asked: Vec<ReplyId> = [reply].into_iter().chain(std::mem::take(&mut live.also)).collect();
+    let tell = |told: Result<Reply, Refusal>| asked.iter().flat_map(move |to| answer(*to, told.clone()));
     let first = match result {
         Ok(None) => None,
         Ok(Some(earlier)) => Some(Ok(done(earlier))),
@@ -208,10 +230,10 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
     if let Some(instead) = first {
         let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
         let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
-        return answer(reply, instead).into_iter().chain(gone).collect();
+        return tell(instead).chain(gone).collect();
     }
     live.phase = Phase::Spawning;
-    let mut effects = answer(reply, Ok(done(live.run.instance.clone())));
+    let mut effects: Vec<Effect> = tell(Ok(done(live.run.instance.clone()))).collect();
     if let Some(plan) = &live.plan {
         let backend = live.run.instance.backend;
         effects.push(RunEffect::Spawn { plan: plan.clone(), backend }.on(plan.id));
@@ -345,6 +367,10 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
     effects.push(RunEffect::Release.on(id));
+    effects.extend(live.deleting.iter().flat_map(|to| match &reply {
+        Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
+        Err(refusal) => answer(*to, Err(refusal.clone())),
+    }));
     if reply.is_ok() {
         effects.push(Effect::Cull {
             project: instance.project_id.clone(),
@@ -353,7 +379,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
         });
     }
     let project = instance.project_id;
-    if let Some(reply) = state.removing.get(&project).copied().filter(|_| state.running_in(&project) == 0) {
+    if let Some(reply) = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project)) {
         effects.push(Effect::RemoveProject { reply, id: project });
     }
     effects
@@ -384,13 +410,18 @@ fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
     }
 }
 
-fn delete(state: &State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
-    match &target {
-        DeleteTarget::One(id) if state.live.contains_key(id) => {
-            let refusal =
-                Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
-            answer(reply, Err(refusal.reason("still_running")))
+fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect> {
+    if let DeleteTarget::One(id) = target
+        && let Some(live) = state.live.get_mut(&id)
+    {
+        if live.phase == Phase::Finishing {
+            live.deleting.push(reply);
+            return Vec::new();
         }
+        let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
+        return answer(reply, Err(refusal.reason("still_running")));
+    }
+    match &target {
         DeleteTarget::Project(id) if !state.projects.contains_key(id) => {
             answer(reply, Err(no_such("project", id)))
         }
@@ -426,23 +457,11 @@ fn project_recorded(
     result: Result<(), Refusal>,
 ) -> Vec<Effect> {
     let added = result.map(|()| {
-        let summary = summary(state, &project);
+        let summary = project.summary(state.running_in(&project.id));
         state.projects.insert(project.id.clone(), project);
         Reply::Project(summary)
     });
     answer(reply, added)
-}
-
-/// A project in one line.
-#[must_use]
-pub fn summary(state: &State, project: &Project) -> ProjectSummary {
-    ProjectSummary {
-        id: project.id.clone(),
-        path: project.path.clone(),
-        tasks: project.tasks.len(),
-        running: state.running_in(&project.id),
-        problems: project.problems.to_vec(),
-    }
 }
 
 fn remove_project(
@@ -460,7 +479,7 @@ fn remove_project(
         return answer(reply, Err(refusal.reason("removing")));
     }
     state.removing.insert(id.clone(), reply);
-    if state.running_in(&id) == 0 {
+    if !state.is_busy(&id) {
         return vec![Effect::RemoveProject { reply, id }];
     }
     let its_own = state.live.values_mut().filter(|live| live.run.instance.project_id == id);
@@ -506,4 +525,372 @@ fn project_read(
 fn audit(run: &Run, kinds: &[EventKind], now: TimeMs) -> Vec<NewEvent> {
     let user = run.stop.as_ref().map_or(run.instance.launched_by.as_str(), |stop| stop.by.as_str());
     kinds.iter().map(|&kind| NewEvent::of_run(kind, now, &run.instance, user)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::Nonce;
+    use crate::model::{Definition, Exit, Scope, Size};
+    use crate::policy::TaskLimits;
+
+    const NOW: TimeMs = TimeMs(1_000);
+
+    fn demo() -> ProjectId {
+        "demo".parse().unwrap()
+    }
+
+    fn state(backend: BackendKind) -> State {
+        let mut state = State::new(TaskLimits { per_project: 2, per_operator: 3 }, backend);
+        let task = TaskDef {
+            name: "deploy".parse().unwrap(),
+            command: "make deploy".to_owned(),
+            description: String::new(),
+            group: None,
+            cwd: None,
+            long_running: false,
+            confirm: true,
+            env: BTreeMap::new(),
+            history: true,
+            history_count: 3,
+        };
+        for id in ["demo", "other"] {
+            let (id, path) = (id.parse::<ProjectId>().unwrap(), format!("/{id}").into());
+            let project = Project {
+                id: id.clone(),
+                path,
+                tasks: Arc::new(vec![task.clone()]),
+                problems: Arc::default(),
+            };
+            state.projects.insert(id, project);
+        }
+        state
+    }
+
+    fn ada() -> Actor {
+        Actor { operator: "ada".to_owned(), credential: "socket".to_owned(), scope: Scope::Full }
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            command: "make deploy".to_owned(),
+            cwd: "/demo".into(),
+            env: BTreeMap::new(),
+            size: Size::DEFAULT,
+        }
+    }
+
+    fn id(n: u128) -> InstanceId {
+        InstanceId::from_parts(1, n)
+    }
+
+    fn plan(n: u128, project: &str) -> Box<Plan> {
+        Box::new(Plan {
+            id: id(n),
+            project: project.parse().unwrap(),
+            task: Some("deploy".parse().unwrap()),
+            definition: definition(),
+            history: Some(3),
+            restarted_from: None,
+            idempotency_key: None,
+        })
+    }
+
+    fn launch_in(state: &mut State, n: u128, project: &str) -> Vec<Effect> {
+        let plan = plan(n, project);
+        step(state, Input::Launch { reply: ReplyId(n as u64), actor: ada(), plan, ask: None }, NOW)
+    }
+
+    fn record(ending: Ending, cause: Cause) -> Box<ExitRecord> {
+        Box::new(ExitRecord {
+            ending,
+            cause,
+            total_bytes: 12,
+            lost_bytes: 0,
+            started_at: NOW,
+            ended_at: TimeMs(2_000),
+            pid: Some(7),
+            nonce: Nonce::from_bytes([0; 16]),
+            boot_id: "boot".to_owned(),
+        })
+    }
+
+    fn placed_on(backend: BackendKind) -> Result<Placement, SpawnFailure> {
+        Ok(Placement { backend, window: None })
+    }
+
+    /// Takes a run from its launch to where its command runs.
+    fn running(state: &mut State, n: u128) {
+        launch_in(state, n, "demo");
+        step(state, Input::Recorded { id: id(n), result: Ok(None) }, NOW);
+        step(state, Input::Spawned { id: id(n), result: placed_on(BackendKind::Pty) }, NOW);
+        step(state, Input::Shim { id: id(n), report: ShimReport::Started { pid: 7 } }, NOW);
+    }
+
+    /// What effects are, in words.
+    fn words(effects: &[Effect]) -> Vec<String> {
+        let answered = |answer: &Result<Reply, Refusal>| match answer {
+            Ok(_) => "ok".to_owned(),
+            Err(refusal) => {
+                refusal.details.get("reason").and_then(|it| it.as_str()).unwrap_or("error").to_owned()
+            }
+        };
+        let one = |effect: &Effect| match effect {
+            Effect::Reply { to, answer } => format!("reply {} {}", to.0, answered(answer)),
+            Effect::Run { effect, .. } => match effect.as_ref() {
+                RunEffect::RecordLaunch { .. } => "record launch".to_owned(),
+                RunEffect::RecordChange { run, events } => {
+                    let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
+                    format!("record {} {}", run.instance.state, kinds.join(","))
+                }
+                RunEffect::Spawn { backend, .. } => format!("spawn {backend}"),
+                RunEffect::OpenGate => "open gate".to_owned(),
+                RunEffect::Abort => "abort".to_owned(),
+                RunEffect::Finish { run, events, .. } => {
+                    let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
+                    let error = run.instance.error.map_or("-", ErrorWord::word);
+                    let code = run.instance.exit.map(Exit::code);
+                    format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
+                }
+                RunEffect::Release => "release".to_owned(),
+            },
+            Effect::StopTree(_) => "stop tree".to_owned(),
+            Effect::RecordEvents(_) => "events".to_owned(),
+            Effect::Cull { .. } => "cull".to_owned(),
+            Effect::Delete { .. } => "delete".to_owned(),
+            Effect::RecordProject { .. } => "record project".to_owned(),
+            Effect::RemoveProject { .. } => "remove project".to_owned(),
+        };
+        effects.iter().map(one).collect()
+    }
+
+    #[test]
+    fn nothing_is_started_before_it_is_recorded_and_nothing_runs_before_its_shim_waits() {
+        let mut state = state(BackendKind::Pty);
+        assert_eq!(words(&launch_in(&mut state, 1, "demo")), ["record launch"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 ok", "spawn pty"]);
+        let spawned = Input::Spawned { id: id(1), result: placed_on(BackendKind::Pty) };
+        assert_eq!(words(&step(&mut state, spawned, NOW)), ["record starting ", "open gate"]);
+        let started = Input::Shim { id: id(1), report: ShimReport::Started { pid: 7 } };
+        assert_eq!(words(&step(&mut state, started, NOW)), ["record running task.launched"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(3)), Cause::Itself));
+        let ended = step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&ended), ["finish failed Some(3) - task.exited"]);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "cull"]);
+        assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn limits_count_what_is_not_over_and_hold_for_launches_at_once() {
+        let mut state = state(BackendKind::Pty);
+        for n in 1..=2 {
+            assert_eq!(words(&launch_in(&mut state, n, "demo")), ["record launch"]);
+        }
+        assert_eq!(words(&launch_in(&mut state, 3, "demo")), ["reply 3 task_limit"]);
+        assert_eq!(words(&launch_in(&mut state, 4, "other")), ["record launch"]);
+        assert_eq!(words(&launch_in(&mut state, 5, "other")), ["reply 5 operator_limit"]);
+        let failed = Err(Refusal::new(Code::Unavailable, "no").reason("store"));
+        assert_eq!(
+            words(&step(&mut state, Input::Recorded { id: id(1), result: failed }, NOW)),
+            ["reply 1 store"]
+        );
+        assert_eq!(words(&launch_in(&mut state, 6, "demo")), ["record launch"]);
+    }
+
+    #[test]
+    fn a_run_whose_end_is_being_stored_holds_no_place_and_is_deleted_after() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        running(&mut state, 2);
+        assert_eq!(words(&launch_in(&mut state, 3, "demo")), ["reply 3 task_limit"]);
+        let delete = |reply| Input::Delete { reply: ReplyId(reply), target: DeleteTarget::One(id(1)) };
+        assert_eq!(words(&step(&mut state, delete(4), NOW)), ["reply 4 still_running"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&launch_in(&mut state, 5, "demo")), ["record launch"]);
+        assert!(step(&mut state, delete(6), NOW).is_empty());
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "delete", "cull"]);
+    }
+
+    #[test]
+    fn a_repeated_key_answers_the_first_run_and_starts_nothing() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        let first = new_instance(&plan(9, "demo"), BackendKind::Pty, "ada", NOW);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(Some(first)) }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 ok"]);
+        assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn callers_with_one_key_at_once_share_a_launch_and_a_place() {
+        let mut state = state(BackendKind::Pty);
+        let mut keyed = |n: u128, key: &str| {
+            let plan = Box::new(Plan { idempotency_key: Some(key.to_owned()), ..*plan(n, "demo") });
+            step(&mut state, Input::Launch { reply: ReplyId(n as u64), actor: ada(), plan, ask: None }, NOW)
+        };
+        assert_eq!(words(&keyed(1, "a")), ["record launch"]);
+        for n in 2..9 {
+            assert!(keyed(n, "a").is_empty());
+        }
+        assert_eq!(words(&keyed(9, "b")), ["record launch"]);
+        assert_eq!(words(&keyed(10, "c")), ["reply 10 task_limit"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        let told: Vec<_> = (1..9).map(|n| format!("reply {n} ok")).chain(["spawn pty".to_owned()]).collect();
+        assert_eq!(words(&recorded), told);
+        let plan = Box::new(Plan { idempotency_key: Some("a".to_owned()), ..*plan(11, "demo") });
+        let again =
+            step(&mut state, Input::Launch { reply: ReplyId(11), actor: ada(), plan, ask: None }, NOW);
+        assert_eq!(words(&again), ["reply 11 ok"]);
+    }
+
+    #[test]
+    fn a_run_that_tmux_refuses_goes_on_a_pty_and_one_that_a_pty_refuses_has_failed() {
+        let mut state = state(BackendKind::Tmux);
+        launch_in(&mut state, 1, "demo");
+        step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        let failed = |backend| Input::Spawned {
+            id: id(1),
+            result: Err(SpawnFailure { backend, message: "no".into() }),
+        };
+        let effects = step(&mut state, failed(BackendKind::Tmux), NOW);
+        assert_eq!(words(&effects), ["record starting task_runner.tmux_fallback", "spawn pty"]);
+        let effects = step(&mut state, failed(BackendKind::Pty), NOW);
+        assert_eq!(words(&effects), ["finish failed None spawn_failed task.exited"]);
+    }
+
+    #[test]
+    fn a_stop_is_recorded_before_anything_is_signalled_and_answered_at_the_end() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let stop = |n| Input::Stop { reply: ReplyId(n), actor: ada(), id: id(1) };
+        assert_eq!(words(&step(&mut state, stop(8), NOW)), ["record running ", "stop tree"]);
+        assert!(step(&mut state, stop(9), NOW).is_empty());
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Signal(15)), Cause::Stop));
+        let ended = step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert_eq!(words(&ended), ["finish stopped None - task.stopped"]);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["reply 8 ok", "reply 9 ok", "release", "cull"]);
+        assert_eq!(words(&step(&mut state, stop(10), NOW)), ["reply 10 not_running"]);
+    }
+
+    #[test]
+    fn a_run_is_deleted_once_its_end_is_stored_and_not_before_its_end() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let delete = |n| Input::Delete { reply: ReplyId(n), target: DeleteTarget::One(id(1)) };
+        assert_eq!(words(&step(&mut state, delete(8), NOW)), ["reply 8 still_running"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        assert!(step(&mut state, delete(9), NOW).is_empty());
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "delete", "cull"]);
+        assert_eq!(words(&step(&mut state, delete(10), NOW)), ["delete"]);
+    }
+
+    #[test]
+    fn a_stop_before_the_gate_never_lets_the_command_run() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        step(&mut state, Input::Recorded { id: id(1), result: Ok(None) }, NOW);
+        assert!(step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW).is_empty());
+        let spawned = Input::Spawned { id: id(1), result: placed_on(BackendKind::Pty) };
+        assert_eq!(words(&step(&mut state, spawned, NOW)), ["abort"]);
+        let never = ShimReport::Ended(record(Ending::NeverStarted, Cause::Itself));
+        let never = step(&mut state, Input::Shim { id: id(1), report: never }, NOW);
+        assert_eq!(words(&never), ["finish stopped None - task.stopped"]);
+    }
+
+    #[test]
+    fn a_window_closed_by_hand_is_a_stop_and_a_dead_server_is_not() {
+        let mut state = state(BackendKind::Tmux);
+        let closed = || record(Ending::Exited(Exit::Signal(1)), Cause::WindowClosed);
+        running(&mut state, 1);
+        let by_hand = step(&mut state, Input::Shim { id: id(1), report: ShimReport::Ended(closed()) }, NOW);
+        assert_eq!(words(&by_hand), ["finish stopped None - task.stopped"]);
+        step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        running(&mut state, 2);
+        let crashed =
+            step(&mut state, Input::Shim { id: id(2), report: ShimReport::TmuxGone(closed()) }, NOW);
+        assert_eq!(words(&crashed), ["finish failed None tmux_crash task.exited"]);
+    }
+
+    #[test]
+    fn a_question_is_answered_once_by_who_was_asked_about_what_was_shown() {
+        let mut state = state(BackendKind::Pty);
+        let ask = |state: &mut State| {
+            let (plan, ask) = (plan(1, "demo"), Some("q".to_owned()));
+            words(&step(state, Input::Launch { reply: ReplyId(1), actor: ada(), plan, ask }, NOW))
+        };
+        let confirm = |state: &mut State, actor: Actor, proceed: bool, command: &str| {
+            let now = Definition { command: command.to_owned(), ..definition() };
+            let given = Box::new(Confirmation {
+                project: demo(),
+                confirm_id: "q".to_owned(),
+                proceed,
+                id: id(2),
+                definitions: vec![("deploy".parse().unwrap(), now)],
+            });
+            words(&step(state, Input::Confirm { reply: ReplyId(2), actor, given }, NOW))
+        };
+        let stranger = || Actor { credential: "token:x".to_owned(), ..ada() };
+        assert_eq!(ask(&mut state), ["reply 1 ok"]);
+        assert_eq!(confirm(&mut state, stranger(), true, "make deploy"), ["reply 2 confirm_expired"]);
+        assert_eq!(confirm(&mut state, ada(), true, "make deploy"), ["record launch"]);
+        assert_eq!(confirm(&mut state, ada(), true, "make deploy"), ["reply 2 confirm_expired"]);
+        ask(&mut state);
+        assert_eq!(confirm(&mut state, ada(), true, "rm -rf /"), ["reply 2 definition_changed"]);
+        ask(&mut state);
+        assert_eq!(confirm(&mut state, ada(), false, "make deploy"), ["reply 2 ok"]);
+    }
+
+    #[test]
+    fn a_project_leaves_after_its_runs() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let remove = |n| Input::RemoveProject { reply: ReplyId(n), actor: ada(), id: demo() };
+        assert_eq!(words(&step(&mut state, remove(5), NOW)), ["record running ", "stop tree"]);
+        assert_eq!(words(&step(&mut state, remove(6), NOW)), ["reply 6 removing"]);
+        assert_eq!(words(&launch_in(&mut state, 2, "demo")), ["reply 2 removing"]);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Stop));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "cull", "remove project"]);
+        let removed = Input::ProjectRemoved { reply: ReplyId(5), id: demo(), result: Ok(()) };
+        assert_eq!(words(&step(&mut state, removed, NOW)), ["reply 5 ok"]);
+        assert!(!state.projects.contains_key(&demo()));
+    }
+
+    #[test]
+    fn a_second_directory_with_an_id_is_refused_and_both_are_named() {
+        let mut state = state(BackendKind::Pty);
+        let project = Project {
+            id: demo(),
+            path: "/elsewhere".into(),
+            tasks: Arc::default(),
+            problems: Arc::default(),
+        };
+        let effects = step(&mut state, Input::AddProject { reply: ReplyId(1), project }, NOW);
+        assert_eq!(words(&effects), ["reply 1 id_taken"]);
+        let Effect::Reply { answer, .. } = &effects[0] else { panic!("{effects:?}") };
+        let message = &answer.as_ref().as_ref().unwrap_err().message;
+        assert!(message.contains("/demo") && message.contains("/elsewhere"), "{message}");
+    }
+
+    #[test]
+    fn a_bad_edit_keeps_the_last_good_tasks_and_is_told_once() {
+        let mut state = state(BackendKind::Pty);
+        let problem = crate::project::Source::new("project.yaml", "x").problem(0..0, "bad");
+        let read = || Input::ProjectRead { id: demo(), tasks: None, problems: vec![problem.clone()] };
+        assert_eq!(words(&step(&mut state, read(), NOW)), ["events"]);
+        assert!(step(&mut state, read(), NOW).is_empty());
+        let project = &state.projects[&demo()];
+        assert_eq!((project.tasks.len(), project.problems.len()), (1, 1));
+    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -12,17 +12,17 @@ use tokio::sync::Notify;
 use super::view::TerminalId;
 use crate::backend::Holder;
 use crate::broker::{Channel, Checkpoint, History};
-use crate::model::{InstanceId, Offset, ProjectId, Size};
+use crate::model::{InstanceId, Offset, Size};
 
 /// Bytes of a run, wherever they are at the moment: nowhere yet, in its journal, or in the store.
 #[derive(Default)]
-pub struct RunHistory {
+pub(super) struct RunHistory {
     place: RwLock<Option<Arc<dyn History>>>,
 }
 
 impl RunHistory {
     /// From now on bytes are read from `place`.
-    pub fn move_to(&self, place: Arc<dyn History>) {
+    pub(super) fn move_to(&self, place: Arc<dyn History>) {
         *self.place.write().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
@@ -51,12 +51,15 @@ impl History for RunHistory {
     fn sizes(&self) -> Vec<(Offset, Size)> {
         self.now().map_or_else(Vec::new, |place| place.sizes())
     }
+
+    fn pinned(&self) -> Option<Arc<dyn History>> {
+        // A journal that is gone when it is to be pinned was stored before it went.
+        self.now()?.pinned().or_else(|| self.now())
+    }
 }
 
 /// A run's terminal while the run is not over.
-pub struct LiveTerminal {
-    /// Its project.
-    pub project: ProjectId,
+pub(super) struct LiveTerminal {
     /// Its newest bytes, size and end.
     pub channel: Arc<Channel>,
     /// Its older bytes.
@@ -70,31 +73,32 @@ pub struct LiveTerminal {
 
 impl LiveTerminal {
     /// From now on the run's end counts only when nothing of its tree lives.
-    pub fn begin_stopping(&self) {
+    pub(super) fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
     /// Whether a stop is under way.
     #[must_use]
-    pub fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 }
 
 /// All live terminals of runs. At most as many as there may be live runs.
 #[derive(Default)]
-pub struct Terminals {
+pub(super) struct Terminals {
     runs: DashMap<InstanceId, Arc<LiveTerminal>>,
+    /// Ended runs that somebody watches, so that any number of viewers share one transcript in memory.
+    ended: DashMap<InstanceId, Weak<Channel>>,
 }
 
 impl Terminals {
     /// Makes the terminal of a run that is about to start, or that goes on since before a restart.
-    pub fn open(&self, id: InstanceId, project: ProjectId, start: Offset, size: Size) -> Arc<LiveTerminal> {
+    pub(super) fn open(&self, id: InstanceId, start: Offset, size: Size) -> Arc<LiveTerminal> {
         let history = Arc::new(RunHistory::default());
         let behind: Arc<dyn History> = history.clone();
         let channel = Arc::new(Channel::new(start, size, Some(behind), Channel::RING_CAP));
         let terminal = Arc::new(LiveTerminal {
-            project,
             channel,
             history,
             holder: OnceLock::new(),
@@ -107,24 +111,35 @@ impl Terminals {
 
     /// The terminal of a live run.
     #[must_use]
-    pub fn get(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
+    pub(super) fn get(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
         self.runs.get(&id).map(|entry| entry.value().clone())
     }
 
     /// The holder of a live run whose shim waits or runs.
     #[must_use]
-    pub fn holder(&self, id: InstanceId) -> Option<Holder> {
+    pub(super) fn holder(&self, id: InstanceId) -> Option<Holder> {
         self.get(id)?.holder.get().cloned()
     }
 
     /// Forgets a run that is over; its viewers keep the channel.
-    pub fn close(&self, id: InstanceId) {
-        self.runs.remove(&id);
+    pub(super) fn close(&self, id: InstanceId) -> Option<Arc<LiveTerminal>> {
+        self.runs.remove(&id).map(|(_, terminal)| terminal)
+    }
+
+    /// The channel of an ended run, if somebody has it open.
+    pub(super) fn ended(&self, id: InstanceId) -> Option<Arc<Channel>> {
+        self.ended.get(&id)?.upgrade()
+    }
+
+    /// Remembers the channel of an ended run while somebody has it open, and forgets those that nobody has.
+    pub(super) fn remember_ended(&self, id: InstanceId, channel: &Arc<Channel>) {
+        self.ended.retain(|_, channel| channel.strong_count() > 0);
+        self.ended.insert(id, Arc::downgrade(channel));
     }
 
     /// How a terminal is named in messages.
     #[must_use]
-    pub fn describe(id: TerminalId) -> String {
+    pub(super) fn describe(id: TerminalId) -> String {
         match id {
             TerminalId::Task(id) => format!("instance {id}"),
             TerminalId::Pane(number) => format!("pane {number}"),

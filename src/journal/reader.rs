@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::checkpoint::Checkpoint;
 use super::index::{self, Index};
+use super::pinned::Pinned;
 use super::segment::{self, Segment};
 use crate::model::Offset;
 
@@ -110,6 +111,15 @@ impl Reader {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// What is held now, of which nothing is cut off while somebody has it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn pin(&self) -> io::Result<Pinned> {
+        Pinned::open(&self.dir)
     }
 
     /// The terminal's state where the front was cut off; `None` while nothing was.

@@ -19,7 +19,7 @@ pub struct Metrics {
     pub exits_failed: Counter,
     /// Runs that ended `stopped`.
     pub exits_stopped: Counter,
-    /// Bytes of output read from runs.
+    /// Bytes that ended runs wrote.
     pub output_bytes: Counter,
     /// Gaps that viewers were told of.
     pub gaps: Counter,
@@ -59,7 +59,7 @@ impl Metrics {
             ("{state=\"stopped\"}", &self.exits_stopped),
         ];
         text.counter("kas_exits", "Runs ended, by state.", &exits);
-        text.counter("kas_output_bytes", "Bytes of output read from runs.", &[("", &self.output_bytes)]);
+        text.counter("kas_output_bytes", "Bytes that ended runs wrote.", &[("", &self.output_bytes)]);
         text.counter("kas_gaps", "Gaps that viewers were told of.", &[("", &self.gaps)]);
         text.counter("kas_websockets", "WebSockets opened.", &[("", &self.websockets)]);
         text.counter("kas_http_requests", "HTTP requests answered.", &[("", &self.http_requests)]);

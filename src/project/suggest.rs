@@ -10,8 +10,8 @@ pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let given = plain(given);
     let words: Vec<(String, &str)> = known.into_iter().map(|word| (plain(word), word)).collect();
     let short = words.iter().filter(|(word, _)| abbreviates(&given, word)).min_by_key(|(word, _)| word.len());
-    let near = || words.iter().map(|(word, known)| (distance(&given, word), known)).min();
-    let slip = || near().filter(|(steps, known)| *steps <= known.len().max(3) / 3).map(|(_, known)| *known);
+    let slips = || words.iter().filter_map(|(word, known)| slip(&given, word).map(|steps| (steps, *known)));
+    let slip = || slips().min().map(|(_, known)| known);
     let longer = || words.iter().find(|(word, _)| word.len() >= 3 && given.starts_with(word.as_str()));
     short.map(|(_, known)| *known).or_else(slip).or_else(|| longer().map(|(_, known)| *known))
 }
@@ -26,6 +26,12 @@ fn abbreviates(short: &str, word: &str) -> bool {
     short.len() >= 3
         && word.chars().next() == short.chars().next()
         && short.chars().all(|c| rest.any(|it| it == c))
+}
+
+/// The steps from one to the other, if they are few for a word of that length.
+fn slip(given: &str, word: &str) -> Option<usize> {
+    let limit = word.len().max(3) / 3;
+    (given.len().abs_diff(word.len()) <= limit).then(|| distance(given, word)).filter(|steps| *steps <= limit)
 }
 
 /// Optimal string alignment distance: insertions, deletions, replacements, and swaps of neighbours.

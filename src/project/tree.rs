@@ -10,8 +10,11 @@ use super::{MAX_PROBLEMS, Problem, Source};
 
 /// The deepest nesting, aliases followed. A project file needs four levels.
 const MAX_DEPTH: u32 = 32;
-/// The most that aliases may add, counting one for each node and each byte of its text.
-const MAX_EXPANSION: u64 = 1024 * 1024;
+/// The most keys, values and aliases in a file. Sixty-four tasks with everything they can have need about a third.
+const MAX_NODES: usize = 10_000;
+/// The most that aliases may add, in bytes of text and [`NODE_WEIGHT`] for each node.
+const MAX_EXPANSION: u64 = 256 * 1024;
+const NODE_WEIGHT: u64 = 16;
 
 /// Index of a node in [`Tree::nodes`]. An alias is the index of what it stands for.
 type NodeId = usize;
@@ -21,7 +24,7 @@ struct Node {
     /// Its bytes in the file.
     span: Range<usize>,
     kind: Kind,
-    /// Nodes and bytes when every alias below is written out.
+    /// Bytes and nodes when every alias below is written out, as in [`MAX_EXPANSION`].
     weight: u64,
     /// Levels below, aliases followed; 0 for a scalar.
     height: u32,
@@ -202,6 +205,8 @@ struct Builder<'s> {
     nodes: Vec<Node>,
     root: Option<NodeId>,
     documents: usize,
+    /// Nodes and aliases so far.
+    count: usize,
     anchors: HashMap<usize, NodeId>,
     open: Vec<Frame>,
     expansion: u64,
@@ -216,6 +221,7 @@ impl<'s> Builder<'s> {
             nodes: Vec::new(),
             root: None,
             documents: 0,
+            count: 0,
             anchors: HashMap::new(),
             open: Vec::new(),
             expansion: 0,
@@ -231,7 +237,7 @@ impl<'s> Builder<'s> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), &bytes)?;
                 let plain = matches!(style, ScalarStyle::Plain);
-                let weight = 1 + text.len() as u64;
+                let weight = NODE_WEIGHT + text.len() as u64;
                 let kind = Kind::Scalar { text: text.into_owned(), plain };
                 let id = self.add(Node { span: bytes, kind, weight, height: 0 }, anchor);
                 self.place(id)
@@ -269,7 +275,7 @@ impl<'s> Builder<'s> {
     }
 
     fn open(&mut self, kind: Kind, span: Range<usize>, anchor: usize) -> Result<(), Problem> {
-        let node = Node { span, kind, weight: 1, height: 1 };
+        let node = Node { span, kind, weight: NODE_WEIGHT, height: 1 };
         self.open.push(Frame { anchor, node, key: None, seen: HashMap::new() });
         let at = self.open[self.open.len() - 1].node.span.clone();
         self.check_depth(0, at)
@@ -318,6 +324,14 @@ impl<'s> Builder<'s> {
 
     /// Puts a finished node where it belongs.
     fn place(&mut self, id: NodeId) -> Result<(), Problem> {
+        self.count += 1;
+        if self.count > MAX_NODES {
+            let message = format!("more than {MAX_NODES} keys and values up to here");
+            let problem = self.source.problem(self.nodes[id].span.clone(), message);
+            return Err(
+                problem.hint("a project file declares at most 64 tasks; move data into files of its own")
+            );
+        }
         let (weight, height) = (self.nodes[id].weight, self.nodes[id].height);
         let Some(frame) = self.open.last_mut() else {
             self.root = Some(id);
@@ -415,6 +429,9 @@ mod tests {
         assert!(tree(&deep(33)).is_err());
         assert!(tree(&"[".repeat(200_000)).is_err());
         assert!(tree("a: &a [*a]").is_err());
+        let many = |n: usize| format!("[{}]", "1, ".repeat(n));
+        assert!(tree(&many(9_999)).is_ok());
+        assert!(tree(&many(10_000)).is_err());
         let mut bomb = "a0: &a0 lol\n".to_owned();
         for i in 1..30 {
             let aliases = [format!("*a{}", i - 1), format!("*a{}", i - 1)].join(", ");

@@ -1,5 +1,8 @@
 //! The shim's state and its loop.
 
+mod asked;
+mod ending;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,33 +14,19 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::input::{Input, Source};
 use super::peer::Peer;
-use super::spawn::{self, SpawnError, Spawned};
 use super::supply::Piece;
 use super::sys::{self, Signals};
 use super::tree::Stop;
 use super::window::Window;
-use super::wire::{Event, Hello, Phase, Request, VERSION};
-use crate::journal::{Cause, Ending, ExitRecord, Spec, Writer};
-use crate::model::{Exit, Offset, Size, TimeMs};
+use crate::journal::{Ending, ExitRecord, Spec, Writer};
+use crate::model::{Exit, Size, TimeMs};
 
 /// Clients at a time; a further one takes the place of one that has not said hello, or is refused.
 const MAX_PEERS: usize = 8;
-/// A gate that nobody comes to is left after so many milliseconds.
-const GATE_MS: u64 = 60_000;
 /// Output that a sink may lag behind before it slows the command, in bytes.
 const LAG: u64 = 4 * 1024 * 1024;
 /// A sink that has not moved for so many milliseconds slows nobody.
 const LIVING_MS: u64 = 100;
-/// After the command's end its terminal is read until nothing came for so many milliseconds (a background child may hold it)…
-const IDLE_MS: u64 = 200;
-/// …but not longer than this: what comes so late is not the command's.
-const DRAIN_MS: u64 = 2000;
-/// After the end the shim stays so many milliseconds from the last progress for the daemon's acknowledgement.
-const STAY_MS: u64 = 2000;
-/// Nobody acknowledges: tmux is given so many milliseconds to read the window's last bytes (measured: 300 lose nothing).
-const LINGER_MS: u64 = 300;
-/// A record that could not be written is tried again every so many milliseconds.
-const RETRY_MS: u64 = 500;
 
 /// Where a run is.
 #[derive(Debug)]
@@ -205,16 +194,9 @@ impl Holder {
 
     /// When something is due though nothing happens.
     fn wake_at(&self) -> Option<u64> {
-        let stage = match &self.stage {
-            Stage::Waiting { since } => Some(since + GATE_MS),
-            Stage::Running => None,
-            Stage::Draining { since, heard_at, .. } => Some((heard_at + IDLE_MS).min(since + DRAIN_MS)),
-            Stage::Ended { stored: false, retry_at, .. } => Some(*retry_at),
-            Stage::Ended { .. } => self.leave_at(),
-        };
         let stop = self.stop.as_ref().map(Stop::wake_at);
         let living = self.laggards().map(|moved_at| moved_at + LIVING_MS).filter(|&at| at > self.now).min();
-        [stage, stop, living].into_iter().flatten().min().map(|at| at.max(self.now + 1))
+        [self.stage_due(), stop, living].into_iter().flatten().min().map(|at| at.max(self.now + 1))
     }
 
     /// When each sink that lags too far behind moved last.
@@ -387,156 +369,6 @@ impl Holder {
         self.peers.iter_mut().find(|p| p.id == id).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn obey(&mut self, id: u64, request: Request) -> io::Result<()> {
-        let now = self.now;
-        if let Request::Hello { nonce, .. } = request {
-            return self.greet(id, nonce == self.spec.nonce);
-        }
-        if !self.peer(id)?.greeted {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        match request {
-            Request::Hello { .. } => {}
-            Request::OpenGate => self.open_gate(),
-            Request::Follow { from } => {
-                let from = from.0.min(self.journal.total());
-                self.peer(id)?.follow(Some(from), now);
-            }
-            Request::Unfollow => self.peer(id)?.follow(None, now),
-            Request::Input(bytes) => self.take_input(id, bytes)?,
-            Request::Resize(size) => self.resize(size),
-            Request::Align => self.align(),
-            Request::Stop { interrupt_first } => self.stop(interrupt_first),
-            Request::Signal(number) => {
-                if let Some(signal) = Signal::from_named_raw(number.into()) {
-                    self.signal(signal);
-                }
-            }
-            Request::Ack => self.acknowledged = self.ended(),
-            Request::Abort => self.abort(),
-        }
-        Ok(())
-    }
-
-    fn greet(&mut self, id: u64, welcome: bool) -> io::Result<()> {
-        if !welcome {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let hello = Hello {
-            version: VERSION,
-            phase: match self.stage {
-                Stage::Waiting { .. } => Phase::Waiting,
-                Stage::Running | Stage::Draining { .. } => Phase::Running,
-                Stage::Ended { .. } => Phase::Ended,
-            },
-            pid: self.pid(),
-            start: Offset(self.journal.start()),
-            end: Offset(self.journal.total()),
-            size: self.size,
-        };
-        let record = match &self.stage {
-            Stage::Ended { record, .. } => Some(record.clone()),
-            Stage::Waiting { .. } | Stage::Running | Stage::Draining { .. } => None,
-        };
-        let peer = self.peer(id)?;
-        peer.greeted = true;
-        peer.tell(&Event::Hello(hello))?;
-        record.map_or(Ok(()), |record| peer.tell(&Event::Exited(record)))
-    }
-
-    // ---- what is asked
-
-    fn pid(&self) -> Option<u32> {
-        self.inner.as_ref().map(|inner| inner.pid.as_raw_nonzero().get().cast_unsigned())
-    }
-
-    fn open_gate(&mut self) {
-        if !matches!(self.stage, Stage::Waiting { .. }) {
-            return;
-        }
-        self.started_at = TimeMs::now();
-        match spawn::spawn(&self.spec, self.size) {
-            Ok(Spawned { master, peer, pid, pidfd }) => {
-                self.inner = Some(Inner { master: Some(master), peer: Some(peer), pid, pidfd });
-                self.stage = Stage::Running;
-                self.tell_all(&Event::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() });
-            }
-            Err(SpawnError { errno, text }) => {
-                self.tell_all(&Event::SpawnFailed { text: text.clone() });
-                self.end(Ending::SpawnFailed { errno, text });
-            }
-        }
-    }
-
-    fn take_input(&mut self, id: u64, bytes: Bytes) -> io::Result<()> {
-        let over = self.ended();
-        let peer = self.peer(id)?;
-        if over {
-            peer.taken += u32::try_from(bytes.len()).unwrap_or(0);
-        } else {
-            peer.typed += bytes.len();
-            self.input.push(Source::Peer(id), bytes);
-        }
-        Ok(())
-    }
-
-    fn resize(&mut self, size: Size) {
-        if size == self.size {
-            return;
-        }
-        self.size = size;
-        if let Some(master) = self.inner.as_ref().and_then(|inner| inner.master.as_ref()) {
-            // A terminal that is going away has no size.
-            let _ = spawn::set_size(master, size);
-        }
-        self.journal.resized(size);
-        self.tell_all(&Event::Resized(size));
-    }
-
-    fn align(&mut self) {
-        if let Some(window) = &mut self.window {
-            window.want_mark();
-        }
-    }
-
-    /// Sends a signal to the command; never to anybody else, for only the shim reaps it.
-    fn signal(&self, signal: Signal) {
-        if let (Some(inner), Stage::Running) = (&self.inner, &self.stage) {
-            // It ended between: its end is being reaped.
-            let _ = rustix::process::pidfd_send_signal(&inner.pidfd, signal);
-        }
-    }
-
-    fn stop(&mut self, interrupt_first: bool) {
-        self.stop_asked = true;
-        if matches!(self.stage, Stage::Waiting { .. }) {
-            self.end(Ending::NeverStarted);
-        }
-        self.begin_stop(interrupt_first && matches!(self.stage, Stage::Running));
-    }
-
-    fn begin_stop(&mut self, interrupt: bool) {
-        if self.stop.is_some() {
-            return;
-        }
-        if interrupt {
-            self.input.push_first(Bytes::from_static(b"\x03"));
-        }
-        self.stop = Some(Stop::new(interrupt, self.now));
-    }
-
-    fn abort(&mut self) {
-        if matches!(self.stage, Stage::Waiting { .. }) {
-            self.end(Ending::NeverStarted);
-            self.acknowledged = true;
-        }
-    }
-
-    /// Tells every client; one that does not read is disconnected.
-    fn tell_all(&mut self, event: &Event) {
-        self.peers.retain_mut(|peer| !peer.greeted || peer.tell(event).is_ok());
-    }
-
     // ---- what follows
 
     /// Moves bytes wherever they are taken.
@@ -554,104 +386,6 @@ impl Holder {
         }
         let piece = &mut self.piece;
         self.peers.retain_mut(|peer| peer.pump(piece, total, ended, now).is_ok());
-    }
-
-    /// Does what is due.
-    fn advance(&mut self) {
-        self.advance_stage();
-        if let Some(stop) = &mut self.stop
-            && stop.advance(self.now)
-            && self.ended()
-        {
-            self.stop = None;
-            self.tell_all(&Event::Stopped);
-        }
-        if self.leave_at().is_some_and(|at| self.now >= at) {
-            self.leave = true;
-        }
-    }
-
-    fn advance_stage(&mut self) {
-        let now = self.now;
-        match &mut self.stage {
-            Stage::Waiting { since } => {
-                if self.peers.iter().any(|p| p.greeted) {
-                    *since = now;
-                } else if now >= *since + GATE_MS {
-                    self.end(Ending::NeverStarted);
-                }
-            }
-            Stage::Running => {}
-            Stage::Draining { ending, since, heard_at } => {
-                if now >= *since + DRAIN_MS || now >= *heard_at + IDLE_MS {
-                    let ending = ending.clone();
-                    self.end(ending);
-                }
-            }
-            Stage::Ended { record, stored, retry_at, .. } => {
-                if !*stored && now >= *retry_at {
-                    *stored = self.journal.finish(record).is_ok();
-                    *retry_at = now + RETRY_MS;
-                }
-            }
-        }
-    }
-
-    /// Makes the record, puts it on disk, and tells everybody.
-    fn end(&mut self, ending: Ending) {
-        if let Some(inner) = &mut self.inner {
-            // Closes the terminal: who still has it is told by SIGHUP.
-            inner.master = None;
-        }
-        let peers = &mut self.peers;
-        self.input.discard(|source, count| credit(peers, source, count));
-        let record = Box::new(ExitRecord {
-            ending,
-            cause: self.cause(),
-            total_bytes: self.journal.total(),
-            lost_bytes: self.journal.lost(),
-            started_at: self.started_at,
-            ended_at: TimeMs::now(),
-            pid: self.pid(),
-            nonce: self.spec.nonce,
-            boot_id: self.spec.boot_id.clone(),
-        });
-        let stored = self.journal.finish(&record).is_ok();
-        self.tell_all(&Event::Exited(record.clone()));
-        self.now = sys::monotonic_ms();
-        self.stage = Stage::Ended { record, stored, since: self.now, retry_at: self.now + RETRY_MS };
-    }
-
-    const fn cause(&self) -> Cause {
-        if self.stop_asked {
-            Cause::Stop
-        } else if self.window_closed {
-            Cause::WindowClosed
-        } else {
-            Cause::Itself
-        }
-    }
-
-    /// When the shim may leave; `None` while it must stay.
-    fn leave_at(&self) -> Option<u64> {
-        let Stage::Ended { since, stored, .. } = &self.stage else { return None };
-        if self.stop.is_some() {
-            return None;
-        }
-        if self.spec.keep_window && self.window.is_some() {
-            return None;
-        }
-        if self.acknowledged {
-            return Some(0);
-        }
-        let window_done = self.window.as_ref().is_none_or(Window::is_done);
-        let moved = self.window.iter().map(Window::moved_at).chain(self.peers.iter().map(Peer::moved_at));
-        let progress = moved.fold(*since, u64::max);
-        let alone = !self.peers.iter().any(|p| p.greeted);
-        if alone && window_done && *stored {
-            return Some(if self.window.is_some() { progress + LINGER_MS } else { 0 });
-        }
-        Some(progress + STAY_MS)
     }
 }
 

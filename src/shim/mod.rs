@@ -17,7 +17,4 @@ mod wire;
 
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT};
 pub use process::main;
-pub use wire::{Event, Hello, Phase, Request, VERSION, WireError};
-
-/// The socket's name in an instance directory.
-pub const SOCKET: &str = "shim.sock";
+pub use wire::{Event, Hello, Phase, Request, SOCKET, VERSION, WireError};

@@ -14,7 +14,7 @@ use super::SOCKET;
 use super::holder::Holder;
 use super::sys::{self, Signals};
 use super::window::Window;
-use crate::journal::{Spec, Writer};
+use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
 
 /// Runs the shim of the instance directory `dir` and returns the code to exit with: the command's own (128+n for a signal).
@@ -33,6 +33,11 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     let dir = std::path::absolute(PathBuf::from(dir))?;
     std::env::set_current_dir("/")?;
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
+    // Whoever listens first is the instance's one shim, and an instance that has ended does not begin again.
+    let listener = listen(&dir)?;
+    if dir.join(ExitRecord::FILE).exists() {
+        return Err(io::Error::other(format!("{} has ended already", spec.id)));
+    }
     let now = sys::monotonic_ms();
     let window = match spec.backend {
         BackendKind::Tmux => Window::open(&dir, &spec.nonce.hex(), now)?,
@@ -40,7 +45,6 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     };
     let size = window.as_ref().and_then(Window::size).unwrap_or(spec.size);
     let journal = Writer::create(&dir, &spec, size)?;
-    let listener = listen(&dir)?;
     Ok(Holder::new(dir, spec, size, journal, signals, listener, window, now).run())
 }
 

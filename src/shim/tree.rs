@@ -13,6 +13,8 @@ const TERM_MS: u64 = 5000;
 const INTERRUPT_MS: u64 = 1000;
 /// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
 const LOOK_MS: u64 = 50;
+/// What leads a session is asked so long before KILL at the latest, in milliseconds.
+const LEADER_MS: u64 = 1000;
 
 /// A process, told from a later one with the same number by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,16 +29,19 @@ struct Stat {
     start: u64,
     /// It has ended and only waits to be reaped.
     ended: bool,
+    /// It leads a session: when it ends, the kernel hangs up what is in the terminal's foreground.
+    leads: bool,
 }
 
 /// Reads `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything, so fields count from the last parenthesis.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let leads = text.split_once(' ')?.0 == *fields.get(3)?;
     let threads: u32 = fields.get(17)?.parse().ok()?;
     let state = *fields.first()?;
     // A leader that ended before its threads is no dead process.
     let ended = state == "X" || state == "Z" && threads <= 1;
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, start: fields.get(19)?.parse().ok()?, ended })
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, start: fields.get(19)?.parse().ok()?, ended, leads })
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -45,8 +50,8 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&String::from_utf8_lossy(&bytes))
 }
 
-/// Everything alive that descends from `root`, without it.
-fn descendants(root: u32) -> Vec<Process> {
+/// Everything alive that descends from `root`, without it, and whether it leads a session.
+fn descendants(root: u32) -> Vec<(Process, bool)> {
     let mut children: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -60,7 +65,7 @@ fn descendants(root: u32) -> Vec<Process> {
         for (pid, stat) in children.remove(&parent).unwrap_or_default() {
             parents.push(pid);
             if !stat.ended {
-                alive.push(Process { pid, start: stat.start });
+                alive.push((Process { pid, start: stat.start }, stat.leads));
             }
         }
     }
@@ -137,16 +142,24 @@ impl Stop {
         }
         match self.step {
             Step::Interrupted { .. } => {}
-            // A stopped process acts on TERM only when it is continued.
-            Step::Terminating { .. } => {
-                alive
-                    .iter()
-                    .filter(|p| self.asked.insert(**p))
-                    .for_each(|p| signal(*p, &[Signal::TERM, Signal::CONT]));
-            }
-            Step::Killing => alive.iter().for_each(|p| signal(*p, &[Signal::KILL])),
+            Step::Terminating { until } => self.ask(&alive, now + LEADER_MS < until),
+            Step::Killing => alive.iter().for_each(|(p, _)| signal(*p, &[Signal::KILL])),
         }
         alive.is_empty()
+    }
+
+    /// Asks whoever was not asked yet to end. While there is `time`, what leads a session waits for those asked before it:
+    /// its end would hang them up in the middle of theirs.
+    fn ask(&mut self, alive: &[(Process, bool)], time: bool) {
+        let first = self.asked.is_empty();
+        let ending = |(p, leads): &(Process, bool)| !leads && (first || self.asked.contains(p));
+        let wait = time && alive.iter().any(ending);
+        for &(process, leads) in alive {
+            if !(leads && wait) && self.asked.insert(process) {
+                // A stopped process acts on TERM only when it is continued.
+                signal(process, &[Signal::TERM, Signal::CONT]);
+            }
+        }
     }
 }
 
@@ -156,11 +169,12 @@ mod tests {
 
     #[test]
     fn names_cannot_confuse_the_fields() {
-        let rest = "S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0";
-        let expect = Some(Stat { parent: 7, start: 4242, ended: false });
+        let rest = "S 7 1 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0";
+        let expect = Some(Stat { parent: 7, start: 4242, ended: false, leads: false });
         assert_eq!(parse_stat(&format!("5 (sh) {rest}")), expect);
         assert_eq!(parse_stat(&format!("5 (a) Z 1 (b) {rest}")), expect);
         assert_eq!(parse_stat(&format!("5 (x) {}", rest.replacen('S', "Z", 1))).map(|s| s.ended), Some(true));
+        assert_eq!(parse_stat(&format!("9 (sh) {rest}")).map(|s| s.leads), Some(true));
         assert_eq!(parse_stat("5 (sh"), None);
     }
 }

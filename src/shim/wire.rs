@@ -10,6 +10,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::journal::{ExitRecord, Nonce};
 use crate::model::{Offset, Size};
 
+/// The socket's name in an instance directory.
+pub const SOCKET: &str = "shim.sock";
 /// The protocol's version. A client that knows only older ones may follow, and nothing else.
 pub const VERSION: u8 = 1;
 /// The largest request, in bytes.

@@ -40,8 +40,6 @@ pub(super) struct Watch {
     pub(super) origin: bool,
     pub(super) insert: bool,
     modes: [bool; MODES.len()],
-    /// The last sequence erased the lines above the screen.
-    erased: bool,
 }
 
 impl Default for Watch {
@@ -55,15 +53,13 @@ impl Default for Watch {
             origin: false,
             insert: false,
             modes: MODES.map(|(_, value)| value),
-            erased: false,
         }
     }
 }
 
 impl Watch {
-    /// Follows `bytes` and appends them to `out`, with line-drawing characters as what they look like. Stops early, after a sequence
-    /// that erases the lines above the screen; says how many bytes it took and whether it was that.
-    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, bool) {
+    /// Follows `bytes` and appends them to `out`, with line-drawing characters as what they look like.
+    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
             let plain = if self.state == State::Ground && !self.in_graphics() { quiet(rest) } else { 0 };
@@ -73,12 +69,8 @@ impl Watch {
             } else {
                 self.step(byte, out);
                 rest = &rest[1..];
-                if std::mem::take(&mut self.erased) {
-                    return (bytes.len() - rest.len(), true);
-                }
             }
         }
-        (bytes.len(), false)
     }
 
     const fn in_graphics(&self) -> bool {
@@ -136,7 +128,7 @@ impl Watch {
             b']' => State::Osc,
             b'P' | b'X' | b'^' | b'_' => State::Text,
             b'c' => {
-                *self = Self { erased: true, ..Self::default() };
+                *self = Self::default();
                 State::Ground
             }
             0x20..=0x2f => State::Escape,
@@ -154,18 +146,13 @@ impl Watch {
         let mut numbers = digits.split(|&b| b == b';').map(number);
         match (private, last) {
             (true, b'h' | b'l') => numbers.flatten().for_each(|n| self.private_mode(n, last == b'h')),
-            (false, b'h' | b'l') => {
-                self.insert = numbers.any(|n| n == Some(4)) && last == b'h' || self.insert && last == b'h'
-            }
+            (false, b'h' | b'l') if numbers.any(|n| n == Some(4)) => self.insert = last == b'h',
             (false, b'r') => {
-                let top = numbers.next().flatten().unwrap_or(1).max(1);
-                self.region = numbers
-                    .next()
-                    .flatten()
-                    .map(|bottom| (top, bottom))
-                    .or((top > 1).then_some((top, u16::MAX)));
+                // Zero and nothing mean the first and the last row.
+                let mut row = || numbers.next().flatten().filter(|&row| row > 0);
+                let (top, bottom) = (row().unwrap_or(1), row().unwrap_or(u16::MAX));
+                self.region = Some((top, bottom)).filter(|region| *region != (1, u16::MAX));
             }
-            (_, b'J') => self.erased = numbers.next().flatten() == Some(3),
             // DECSTR, soft reset.
             (false, b'p') if digits == b"!" => *self = Self { modes: self.modes, ..Self::default() },
             _ => {}
@@ -213,10 +200,7 @@ mod tests {
     fn feed(bytes: &[u8]) -> (Watch, Vec<u8>) {
         let mut watch = Watch::default();
         let mut out = Vec::new();
-        let mut at = 0;
-        while at < bytes.len() {
-            at += watch.feed(&bytes[at..], &mut out).0;
-        }
+        watch.feed(bytes, &mut out);
         let mut single = Watch::default();
         let mut out_single = Vec::new();
         for byte in bytes {
@@ -242,6 +226,7 @@ mod tests {
     fn modes_are_kept_until_reset() {
         assert_eq!(modes(b"\x1b[?7l\x1b[?1004;1015h\x1b[4h"), "\x1b[?7l\x1b[?1004h\x1b[?1015h\x1b[4h");
         assert_eq!(modes(b"\x1b[?7l\x1b[?7h\x1b[4h\x1b[4l"), "");
+        assert_eq!(modes(b"\x1b[4h\x1b[20l"), "\x1b[4h");
         assert_eq!(modes(b"\x1b[?1004h\x1b(0\x1bc"), "");
     }
 
@@ -249,7 +234,7 @@ mod tests {
     fn regions_are_kept() {
         assert_eq!(feed(b"\x1b[2;10r").0.region, Some((2, 10)));
         assert_eq!(feed(b"\x1b[2;10r\x1b[r").0.region, None);
-        assert_eq!(feed(b"\x1b[3r").0.region, Some((3, u16::MAX)));
+        assert_eq!(feed(b"\x1b[3;0r").0.region, Some((3, u16::MAX)));
         assert!(feed(b"\x1b[?6h").0.origin);
         assert!(!feed(b"\x1b]0;\x1b[2;10\x07r").0.origin);
     }

@@ -4,8 +4,11 @@ use bytes::BytesMut;
 use kas::control::notification::{Parsed, notification};
 use kas::control::{Client, Event, Unparsed, escape};
 
-/// One target: its name is that of its corpus.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 3] =
+/// Panics if what must hold does not.
+pub(crate) type Target = fn(&[u8]);
+
+/// Each target's name is that of its corpus.
+pub(crate) const TARGETS: [(&str, Target); 3] =
     [("parse", parse), ("escape", round_trip), ("chunks", chunks)];
 
 fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {

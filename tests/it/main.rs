@@ -6,15 +6,24 @@
 )]
 
 mod abnf;
+mod backend_story;
+mod cli;
+mod control;
+mod daemon_process;
+mod demo_project;
 mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+mod harness;
+mod http;
 mod journal;
 mod project;
 mod replay;
+mod served;
 mod shim;
 mod store_story;
 mod tidy;
 mod tmux;
 mod window;
+mod ws;

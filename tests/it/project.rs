@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kas::cli::output::Output;
 use kas::cli::{check, schema};
@@ -81,72 +81,169 @@ fn bad(path: &Path) -> String {
 
 #[test]
 fn the_list_of_problems_is_bounded_and_says_so() {
-    let keys: String = (0..15_000).map(|i| format!("    k{i}: 1\n")).collect();
+    let keys: String = (0..4_000).map(|i| format!("    k{i}: 1\n")).collect();
     let parsed = parse(&Source::new("f", format!("tasks:\n  test:\n    command: x\n{keys}")), None);
     assert_eq!(parsed.problems.len(), MAX_PROBLEMS + 1);
     assert!(parsed.problems[MAX_PROBLEMS].message.contains("more problems"));
 }
 
-/// Files of the largest size, each bad in its own way.
+/// Parses and shows whatever it is; the outcome must make sense.
+fn survive(text: &[u8]) {
+    let main = Source::new("f", text);
+    let parsed = parse(&main, None);
+    assert_eq!(parsed.project.is_some(), parsed.problems.is_empty());
+    for problem in &parsed.problems {
+        assert!(problem.span.start <= problem.span.end && problem.span.end <= main.text.len(), "{problem:?}");
+        assert_eq!(main.position(problem.span.start), (problem.line, problem.column));
+    }
+    let shown = render(&parsed.problems, &[&main], false);
+    assert!(shown.matches("error: ").count() >= parsed.problems.len());
+}
+
+#[test]
+fn a_file_cut_anywhere_is_survived() {
+    for path in fixtures("ok").into_iter().chain(fixtures("err")) {
+        let text = fs::read(path).unwrap();
+        let step = if text.len() > 1000 { 97 } else { 1 };
+        for cut in (0..text.len()).step_by(step) {
+            survive(&text[..cut]);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn any_soup_of_yaml_is_survived(soup in proptest::collection::vec(proptest::sample::select(SOUP), 0..60)) {
+        survive(soup.concat().as_bytes());
+        survive(format!("tasks:\n  test:\n{}", soup.concat()).as_bytes());
+    }
+}
+
+const SOUP: &[&str] = &[
+    "tasks:",
+    "test",
+    ": ",
+    "command",
+    "env",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n      ",
+    "- ",
+    "? ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!t ",
+    "!!str ",
+    "|\n",
+    ">\n",
+    "\"",
+    "'",
+    "#",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "\t",
+    "é",
+    "🎉",
+    "1",
+    "true",
+    "null",
+    "~",
+    "\r\n",
+    "\\0",
+    "\\u0000",
+    "\u{2028}",
+    "\u{85}",
+    "\u{feff}",
+    "@",
+    "`",
+    "history_count: ",
+    "3.0",
+    ".nan",
+    "1e999",
+    "99999999999999999999",
+    "project: ",
+    "cwd: ",
+];
+
+/// `head` and as many pieces as fit into the largest file, at most `count`.
+fn fill(head: &str, count: usize, piece: &dyn Fn(usize) -> String) -> String {
+    let mut text = head.to_owned();
+    for i in 0..count {
+        let next = piece(i);
+        if text.len() + next.len() > 256 * 1024 {
+            break;
+        }
+        text.push_str(&next);
+    }
+    text
+}
+
+/// Large files, each bad in its own way: those that fill the size, and those with just as many keys as are allowed.
 fn worst() -> Vec<(&'static str, String)> {
-    let fill = |head: &str, piece: &dyn Fn(usize) -> String| {
-        let mut text = head.to_owned();
-        for i in 0.. {
-            let next = piece(i);
-            if text.len() + next.len() > 256 * 1024 {
-                break;
-            }
-            text.push_str(&next);
-        }
-        text
+    let merges = |i: usize| match i {
+        0 => "m0: &m0 {k: 1}\n".to_owned(),
+        _ => format!("m{i}: &m{i} {{<<: [*m{}, *m{}]}}\n", i - 1, i - 1),
     };
-    let merges = |i: usize| {
-        if i == 0 {
-            "m0: &m0 {k: 1}\n".to_owned()
-        } else {
-            format!("m{i}: &m{i} {{<<: [*m{}, *m{}]}}\n", i - 1, i - 1)
-        }
-    };
+    let same = |text: &'static str| move |_: usize| text.to_owned();
+    let full = |head: &str, piece: &dyn Fn(usize) -> String| fill(head, usize::MAX, piece);
     vec![
-        ("unknown keys", fill("tasks:\n  test:\n", &|i| format!("    k{i}: 1\n"))),
-        ("tasks", fill("tasks:\n", &|i| format!("  T{i}: {{x: 1}}\n"))),
-        ("duplicates", fill("tasks:\n  test:\n", &|_| "    k: 1\n".to_owned())),
-        ("one command", fill("tasks:\n  test:\n    command: ", &|_| "é".to_owned())),
-        ("one key", fill("tasks:\n  ", &|_| "k".to_owned())),
-        ("env", fill("tasks:\n  test:\n    env:\n", &|i| format!("      K{i}: {i}\n"))),
-        ("aliases", fill("a: &a 1\nb: [", &|_| "*a,".to_owned())),
-        ("anchors", fill("", &|i| format!("k{i}: &a{i} 1\n"))),
-        ("merges", fill("", &merges)),
-        ("brackets", fill("a: ", &|_| "[".to_owned())),
-        ("dashes", fill("", &|_| "- ".to_owned())),
-        ("questions", fill("", &|_| "? ".to_owned())),
-        ("colons", fill("", &|_| "a: ".to_owned())),
-        ("commas", fill("[", &|_| "a,".to_owned())),
-        ("braces", fill("{", &|_| "a: {},".to_owned())),
-        ("documents", fill("", &|_| "---\n".to_owned())),
-        ("comments", fill("", &|_| "#\n".to_owned())),
-        ("newlines", fill("", &|_| "\n".to_owned())),
-        ("quotes", fill("a: \"", &|_| "\\n".to_owned())),
-        ("folded", fill("a: >\n", &|_| "  x\n\n".to_owned())),
-        ("plain lines", fill("a:\n", &|_| " x\n".to_owned())),
-        ("tags", fill("", &|i| format!("k{i}: !!str x\n"))),
-        ("spaces", fill("a:", &|_| " ".to_owned())),
+        ("unknown keys", fill("tasks:\n  test:\n", 4_990, &|i| format!("    k{i:0>40}: 1\n"))),
+        ("tasks", fill("tasks:\n", 2_490, &|i| format!("  T{i:0>40}: {{x{i:0>40}: 1}}\n"))),
+        ("bad tasks", fill("tasks:\n", 4_990, &|i| format!("  t{i:0>30}: {i:0>10}\n"))),
+        ("duplicates", fill("tasks:\n  test:\n", 4_990, &same("    k: 1\n"))),
+        ("env", fill("tasks:\n  test:\n    env:\n", 4_990, &|i| format!("      K{i:0>30}: {i}\n"))),
+        ("anchors", fill("", 4_990, &|i| format!("k{i}: &a{i} 1\n"))),
+        ("aliases", fill("a: &a 1\nb: [", 9_900, &same("*a,"))),
+        ("tags", fill("", 4_990, &|i| format!("k{i}: !!str x\n"))),
+        ("sequence", fill("a: [", 9_900, &same("a,")) + "]"),
+        ("many keys", full("tasks:\n  test:\n", &|i| format!("    k{i}: 1\n"))),
+        ("merges", full("", &merges)),
+        ("one command", full("tasks:\n  test:\n    command: ", &same("é"))),
+        ("one key", full("tasks:\n  ", &same("k"))),
+        ("brackets", full("a: ", &same("["))),
+        ("dashes", full("", &same("- "))),
+        ("questions", full("", &same("? "))),
+        ("colons", full("", &same("a: "))),
+        ("commas", full("[", &same("a,"))),
+        ("braces", full("{", &same("a: {},"))),
+        ("documents", full("", &same("---\n"))),
+        ("comments", full("", &same("#\n"))),
+        ("newlines", full("", &same("\n"))),
+        ("quotes", full("a: \"", &same("\\n"))),
+        ("folded", full("a: >\n", &same("  x\n\n"))),
+        ("plain lines", full("a:\n", &same(" x\n"))),
+        ("spaces", full("a:", &same(" "))),
     ]
+}
+
+/// Time this thread has been computing, whatever else the machine does.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
 }
 
 #[test]
 fn no_file_of_the_largest_size_takes_long() {
-    // Unoptimised and on a busy machine; a quadratic step would take minutes, the limit of a release build is 100 ms.
-    let limit = if cfg!(debug_assertions) { Duration::from_secs(20) } else { Duration::from_millis(100) };
+    // An unoptimised build is several times slower; a quadratic step would take minutes.
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 100 });
     for (name, text) in worst() {
         let main = Source::new("f", text);
-        let start = Instant::now();
+        let start = cpu_time();
         let parsed = parse(&main, None);
         let shown = render(&parsed.problems, &[&main], false);
-        let took = start.elapsed();
+        let took = cpu_time().saturating_sub(start);
         println!("{name}: {took:?}, {} problems, {} bytes shown", parsed.problems.len(), shown.len());
         assert!(took < limit, "{name} took {took:?}");
-        assert!(shown.len() < 200_000, "{name}");
+        assert!(shown.len() < 100_000, "{name}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! The shim in a window: its own terminal, marks, and what happens when the window goes.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event and passes over the others")]
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -18,6 +19,9 @@ use tokio::time::Instant;
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
+
+/// What went to a window: the bytes, and each mark with the count of bytes before it.
+type Seen = (Vec<u8>, Vec<(usize, Mark)>);
 
 /// A shim in a window that the test plays.
 struct Window {
@@ -69,14 +73,13 @@ impl Window {
         Client::connect(&self.dir, &self.spec.nonce, soon()).await.unwrap()
     }
 
-    /// Reads the window on a thread of its own: the bytes, and the marks with the count of bytes before each.
-    fn read(&self) -> tokio::task::JoinHandle<(Vec<u8>, Vec<(usize, Mark)>)> {
+    /// Reads the window on a thread of its own, until the shim has left.
+    fn read(&self) -> tokio::task::JoinHandle<Seen> {
         let mut tty = self.tty.try_clone().unwrap();
         let mut splitter = Splitter::new(&self.spec.nonce.hex());
         tokio::task::spawn_blocking(move || {
             let (mut bytes, mut marks) = (Vec::new(), Vec::new());
             let mut buffer = vec![0; 65_536];
-            // EIO: the shim has left.
             while let Ok(count) = tty.read(&mut buffer) {
                 splitter.feed(&buffer[..count], |piece| match piece {
                     Piece::Bytes(part) => bytes.extend_from_slice(part),

@@ -47,6 +47,12 @@ impl Tmux {
         Self(Arc::new(Inner { shared, sessions: Mutex::default() }))
     }
 
+    /// Whether a window outlives the shim in it. Where it does not, the shim itself has to stay for the window to be read.
+    #[must_use]
+    pub fn keeps_windows(&self) -> bool {
+        self.0.shared.version.can_keep_panes()
+    }
+
     /// Whether tmux answers; that no server runs is an answer.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Performer;
+use super::performer::Performer;
 use crate::backend::tmux::FoundSession;
 use crate::daemon::input::{Input, Placement, ShimReport};
 use crate::daemon::state::{Live, Phase, State};
@@ -21,7 +21,7 @@ const SHIM_ANSWERS_IN: Duration = Duration::from_millis(1500);
 const TRY_AGAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// One instance directory, and the connection to its shim if there is one.
-pub struct FoundRun {
+pub(super) struct FoundRun {
     dir: FoundDir,
     spec: Option<Spec>,
     record: Option<ExitRecord>,
@@ -29,7 +29,7 @@ pub struct FoundRun {
 }
 
 /// Everything found after a start.
-pub struct Found {
+pub(crate) struct Found {
     runs: Vec<FoundRun>,
     recorded: Vec<Record>,
     facts: Facts,
@@ -38,7 +38,7 @@ pub struct Found {
 impl Found {
     /// The runs whose end was found or is certain.
     #[must_use]
-    pub fn ending(&self) -> Vec<InstanceId> {
+    pub(crate) fn ending(&self) -> Vec<InstanceId> {
         let ends = |decision: Decision| match decision {
             Decision::Finish(id, _) | Decision::Lost { id, .. } | Decision::NeverStarted(id) => Some(id),
             Decision::Adopt(_)
@@ -57,7 +57,7 @@ impl Performer {
     ///
     /// # Errors
     /// When the store or the directory of instances cannot be read.
-    pub async fn find(&self, on_restart: OnRestart) -> anyhow::Result<Found> {
+    pub(in crate::daemon) async fn find(&self, on_restart: OnRestart) -> anyhow::Result<Found> {
         let ids = journal::list(&self.places.instances)?;
         let mut recorded = self.shared.store.live().await?;
         let known = self.shared.store.runs_of(ids.clone()).await?;
@@ -155,7 +155,11 @@ impl Performer {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn take_up(&self, state: &mut State, found: Found) -> Result<Vec<Input>, Error> {
+    pub(in crate::daemon) async fn take_up(
+        &self,
+        state: &mut State,
+        found: Found,
+    ) -> Result<Vec<Input>, Error> {
         let mut inputs = Vec::new();
         let decisions = lifecycle::decide(&found.facts);
         let Found { mut runs, recorded, .. } = found;
@@ -170,7 +174,7 @@ impl Performer {
                 (Decision::OrphanDir(id), _) => {
                     tracing::warn!(dir = %self.places.dir(id).display(), "no run of this directory is recorded; it is left alone");
                 }
-                (Decision::Discard(id), _) => self.let_go(id, self.places.dir(id)).await,
+                (Decision::Discard(id), _) => self.let_go(id, None).await,
                 (Decision::EndShim(id), _) => self.end_shim(id, run).await,
                 (decision, Some(record)) => {
                     enter(state, record);
@@ -190,7 +194,7 @@ impl Performer {
         let end =
             connected.as_ref().map_or(crate::model::Offset(instance.output_bytes), |it| it.0.hello().end);
         let size = connected.as_ref().map_or(record.definition.size, |it| it.0.hello().size);
-        self.shared.terminals.open(id, instance.project_id.clone(), end, size);
+        self.shared.terminals.open(id, end, size);
         let phase = connected.as_ref().map(|it| (it.0.hello().phase, it.0.hello().pid));
         if let Some((client, events, spec)) = connected {
             self.hold_again(instance, (client, events), &spec).await;
@@ -297,7 +301,7 @@ impl Performer {
             }
             self.apart(move |it| async move {
                 while let Ok(Some(_)) = events.next().await {}
-                it.let_go(id, it.places.dir(id)).await;
+                it.let_go(id, None).await;
             });
         }
     }
@@ -358,6 +362,13 @@ const fn subject(decision: &Decision) -> Option<InstanceId> {
 
 /// The run is the orchestrator's again.
 fn enter(state: &mut State, record: &Record) {
-    let live = Live { run: record.run.clone(), plan: None, phase: Phase::Running, waiting: Vec::new() };
+    let live = Live {
+        run: record.run.clone(),
+        plan: None,
+        phase: Phase::Running,
+        waiting: Vec::new(),
+        also: Vec::new(),
+        deleting: Vec::new(),
+    };
     state.live.insert(record.run.instance.id, live);
 }

@@ -1,12 +1,12 @@
 //! What holds a run: its shim, started up to the gate, then listened to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Performer;
+use super::performer::Performer;
 use crate::backend::tmux::{Window, WindowPlan};
 use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
@@ -73,12 +73,18 @@ impl Performer {
             cwd: plan.definition.cwd.clone(),
             env,
             size: plan.definition.size,
-            limit_bytes: places.transcript_bytes,
+            limit_bytes: self.shared.facts.config().limits.transcript_bytes,
             scrollback_lines: places.scrollback_lines,
             backend,
-            keep_window: backend == BackendKind::Tmux && plan.history.is_some(),
+            keep_window: self.shim_stays(plan, backend),
             boot_id: places.boot_id.clone(),
         })
+    }
+
+    /// Whether the shim stays in its window after the end: history is kept, and tmux cannot keep a window by itself.
+    fn shim_stays(&self, plan: &Plan, backend: BackendKind) -> bool {
+        let alone = self.shared.tmux.as_ref().is_some_and(|tmux| !tmux.keeps_windows());
+        backend == BackendKind::Tmux && plan.history.is_some() && alone
     }
 
     async fn open_window(&self, plan: &Plan, dir: &Path) -> Result<Window, BackendError> {
@@ -220,8 +226,9 @@ impl Performer {
     }
 
     /// Everything is stored: the shim leaves, then its directory goes.
-    pub(super) async fn let_go(&self, id: InstanceId, dir: PathBuf) {
-        if let Some(terminal) = self.shared.terminals.get(id)
+    pub(super) async fn let_go(&self, id: InstanceId, terminal: Option<Arc<LiveTerminal>>) {
+        let dir = self.places.dir(id);
+        if let Some(terminal) = terminal
             && let Some(holder) = terminal.holder.get()
             && holder.let_go().await.is_ok()
             && tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_err()

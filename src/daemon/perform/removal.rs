@@ -1,11 +1,11 @@
 //! Deleting ended runs: asked for, or because history keeps no more.
 
-use super::{Performer, count};
+use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
-use crate::model::{Instance, InstanceId, ProjectId, TaskName};
+use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
-use crate::store::Change;
+use crate::store::{Change, NewEvent};
 
 impl Performer {
     pub(super) async fn delete(&self, target: DeleteTarget) -> Result<Reply, Refusal> {
@@ -18,12 +18,13 @@ impl Performer {
             }
             DeleteTarget::Project(project) => {
                 let ended = self.shared.store.all_ended(project).await?;
-                Ok(count(self.delete_ended(ended).await?))
+                Ok(Reply::Count(self.delete_ended(ended).await?))
             }
         }
     }
 
-    /// Ends the runs' windows, then deletes records and transcripts. A window that cannot be ended keeps its record.
+    /// Ends the windows of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
+    /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
             if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
@@ -31,7 +32,8 @@ impl Performer {
             }
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
-        Ok(self.shared.store.record(Change { deletes, ..Change::default() }).await?.deleted)
+        let events = told(&ended, TimeMs::now());
+        Ok(self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted)
     }
 
     /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
@@ -50,4 +52,14 @@ impl Performer {
             Err(error) => tracing::warn!(%error, "history could not be culled; it is tried at the next end"),
         }
     }
+}
+
+/// The event of a deletion, which names the run where it is only one; nothing deleted is nothing told.
+fn told(deleted: &[Instance], at: TimeMs) -> Vec<NewEvent> {
+    let Some(first) = deleted.first() else { return Vec::new() };
+    let event = NewEvent::new(EventKind::ProjectChanged, at)
+        .project(&first.project_id)
+        .detail("change", "runs_deleted")
+        .detail("deleted", deleted.len());
+    vec![NewEvent { task_id: (deleted.len() == 1).then_some(first.id), ..event }]
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Performer;
+use super::performer::Performer;
 use crate::broker::Ended;
 use crate::daemon::effect::RunEffect;
 use crate::daemon::ended::StoredHistory;
@@ -29,9 +29,9 @@ impl Performer {
                     self.wake(Input::Finished { id, result }).await;
                 }
                 RunEffect::Release => {
-                    self.shared.terminals.close(id);
+                    let terminal = self.shared.terminals.close(id);
                     self.runs.remove(&id);
-                    return;
+                    return self.let_go(id, terminal).await;
                 }
             }
         }
@@ -42,12 +42,12 @@ impl Performer {
         let id = instance.id;
         let operator = instance.launched_by.clone();
         let key = plan.idempotency_key.clone().map(|key| IdempotencyKey { operator, key });
-        let project = instance.project_id.clone();
         let size = plan.definition.size;
         let record = Record { run: Run::new(instance), definition: plan.definition };
         let result = match self.shared.store.insert(record, key).await {
             Ok(None) => {
-                self.shared.terminals.open(id, project, Offset(0), size);
+                self.shared.metrics.launches.inc();
+                self.shared.terminals.open(id, Offset(0), size);
                 Ok(None)
             }
             Ok(Some(earlier)) => earlier_run(earlier).map(Some),
@@ -77,7 +77,7 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir.clone()).await;
+        let transcript = super::transcript::read(dir).await;
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len()).0;
             run.instance.output_bytes = record.as_ref().map_or(end, |record| record.total_bytes);
@@ -87,6 +87,8 @@ impl Performer {
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
         let stored = transcripts.first().map(|(_, kept)| Arc::new(StoredHistory::new(kept.clone())));
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
+        self.shared.metrics.count_end(instance.state);
+        self.shared.metrics.output_bytes.add(total.0);
         if let Some(terminal) = self.shared.terminals.get(id) {
             if let Some(stored) = stored {
                 terminal.history.move_to(stored);
@@ -94,13 +96,12 @@ impl Performer {
             terminal.channel.extend_to(total);
             terminal.channel.end(ended(&instance));
         }
-        self.let_go(id, dir).await;
         Ok(())
     }
 }
 
 /// How a run's terminal ended, for its viewers.
-pub fn ended(instance: &Instance) -> Ended {
+pub(crate) fn ended(instance: &Instance) -> Ended {
     Ended {
         state: instance.state,
         exit_code: instance.exit.map(Exit::code),
@@ -110,7 +111,7 @@ pub fn ended(instance: &Instance) -> Ended {
 }
 
 /// The first run of a repeated key.
-pub fn earlier_run(earlier: Earlier) -> Result<Instance, Refusal> {
+pub(crate) fn earlier_run(earlier: Earlier) -> Result<Instance, Refusal> {
     match earlier {
         Earlier::Run(record) => Ok(record.run.instance),
         Earlier::Deleted(id) => {

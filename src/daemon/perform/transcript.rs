@@ -13,7 +13,7 @@ use crate::store::Transcript;
 const PIECE: usize = 1 << 20;
 
 /// What a run wrote, as far as its journal holds it; `None` when there is no journal, which is said.
-pub async fn read(dir: PathBuf) -> Option<Transcript> {
+pub(super) async fn read(dir: PathBuf) -> Option<Transcript> {
     let at = dir.clone();
     match tokio::task::spawn_blocking(move || read_blocking(&dir)).await {
         Ok(Ok(transcript)) => Some(transcript),

@@ -1,0 +1,172 @@
+//! The door: who asks, and the credentials the API hands out.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::http::HeaderName;
+use axum::http::header;
+use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
+
+use super::error::{invalid, not_found};
+use super::route::Surface;
+use crate::auth::{self, Access, Admitted, Keys, NoKey, RequestFacts, SessionRecord, Site, TokenRecord};
+use crate::daemon::{Answer, Code, Refusal};
+use crate::model::{Actor, Scope, TimeMs};
+
+/// Where credentials are kept; what was put there survives the daemon.
+pub trait Vault: Send + Sync + 'static {
+    /// Keeps a token, new or changed.
+    fn put_token(&self, token: TokenRecord) -> BoxFuture<'_, Answer<()>>;
+    /// Keeps these browser sessions and no others.
+    fn put_sessions(&self, sessions: Vec<SessionRecord>) -> BoxFuture<'_, Answer<()>>;
+}
+
+/// Checks who asks, and makes tickets, sessions and tokens.
+pub struct Door {
+    keys: Mutex<Keys>,
+    site: Site,
+    /// The bound port; `None` when there is no HTTP.
+    port: Option<u16>,
+    vault: Box<dyn Vault>,
+}
+
+/// A ticket and when it stops working.
+pub(super) struct Ticket {
+    pub(super) ticket: String,
+    pub(super) expires_at: TimeMs,
+}
+
+impl Door {
+    /// A door with these keys, for HTTP on this bound port under the loopback names and `names`.
+    #[must_use]
+    pub fn new(keys: Keys, port: Option<u16>, names: &[String], vault: impl Vault) -> Self {
+        let site = Site::new(port.unwrap_or(0), names);
+        Self { keys: Mutex::new(keys), site, port, vault: Box::new(vault) }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        // No change of the keys is left half done by a panic.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cookie_name(&self) -> String {
+        format!("kas_{}", self.port.unwrap_or(0))
+    }
+
+    /// Lets a request in or turns it away; nobody in particular where `access` asks for no credential.
+    pub(super) fn admit(
+        &self,
+        surface: Surface,
+        parts: &Parts,
+        access: Access,
+        now: TimeMs,
+    ) -> Answer<Option<Actor>> {
+        let surface = match surface {
+            Surface::Http => auth::Surface::Http,
+            Surface::Control => auth::Surface::Socket,
+        };
+        let facts = facts(parts, access);
+        match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now) {
+            Ok(Admitted::Anybody) => Ok(None),
+            Ok(Admitted::Actor(actor)) => Ok(Some(actor)),
+            Err(refused) => Err(refusal(refused)),
+        }
+    }
+
+    /// Exchanges a ticket for a session: the `Set-Cookie` value and the page's key.
+    pub(super) async fn open_session(&self, ticket: &str) -> Answer<(String, String)> {
+        let (session, all) = {
+            let mut keys = self.keys();
+            let session = keys.open_session(ticket, TimeMs::now()).map_err(no_key)?;
+            let session = session.ok_or_else(|| {
+                Refusal::new(Code::Unauthorized, "this ticket was used or is too old: run `kas open` again")
+                    .reason("ticket")
+            })?;
+            (session, keys.sessions().to_vec())
+        };
+        self.vault.put_sessions(all).await?;
+        let life = (session.record.expires_at.0 - session.record.created_at.0) / 1000;
+        let name = self.cookie_name();
+        let cookie = session.cookie;
+        let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
+        Ok((cookie, session.key))
+    }
+
+    /// A ticket for one WebSocket of the session that asks.
+    pub(super) fn socket_ticket(&self, actor: &Actor) -> Answer<Ticket> {
+        let made = self.keys().socket_ticket(&actor.credential, TimeMs::now()).map_err(no_key)?;
+        let none = || invalid("only a browser session needs a socket ticket").reason("not_a_session");
+        made.map(|(ticket, expires_at)| Ticket { ticket, expires_at }).ok_or_else(none)
+    }
+
+    /// A ticket for a browser session that may do everything, and the page's address with it.
+    pub(super) fn page_ticket(&self) -> Answer<(Ticket, String)> {
+        let port =
+            self.port.ok_or_else(|| Refusal::new(Code::Unavailable, "HTTP is off").reason("no_http"))?;
+        let (ticket, expires_at) = self.keys().page_ticket(Scope::Full, TimeMs::now()).map_err(no_key)?;
+        let url = format!("http://127.0.0.1:{port}/#t={ticket}");
+        Ok((Ticket { ticket, expires_at }, url))
+    }
+
+    /// Makes a token; its secret is told this once.
+    pub(super) async fn create_token(&self, name: String, scope: Scope) -> Answer<(TokenRecord, String)> {
+        let (token, secret) = self.keys().create_token(name, scope, None, TimeMs::now()).map_err(no_key)?;
+        self.vault.put_token(token.clone()).await?;
+        Ok((token, secret))
+    }
+
+    /// Every token, revoked ones too.
+    pub(super) fn tokens(&self) -> Vec<TokenRecord> {
+        self.keys().tokens().to_vec()
+    }
+
+    /// Makes a token useless.
+    pub(super) async fn revoke_token(&self, id: &str) -> Answer<()> {
+        let revoked = self.keys().revoke_token(id, TimeMs::now());
+        let token = revoked.ok_or_else(|| not_found("there is no such token").detail("id", id))?;
+        self.vault.put_token(token).await
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const KEY: HeaderName = HeaderName::from_static("x-kas-key");
+
+/// What the gate looks at, taken from a request's head.
+fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
+    let all = |name: HeaderName| parts.headers.get_all(name).iter().map(|it| it.as_bytes()).collect();
+    let one = |name: HeaderName| parts.headers.get(name).map(|it| it.as_bytes());
+    RequestFacts {
+        access,
+        method: parts.method.as_str(),
+        is_upgrade: parts.headers.contains_key(header::UPGRADE),
+        authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        host: all(header::HOST),
+        origin: all(header::ORIGIN),
+        sec_fetch_site: one(SEC_FETCH_SITE),
+        sec_fetch_mode: one(SEC_FETCH_MODE),
+        authorization: all(header::AUTHORIZATION),
+        cookie: all(header::COOKIE),
+        key: one(KEY),
+        content_type: one(header::CONTENT_TYPE),
+        protocols: all(header::SEC_WEBSOCKET_PROTOCOL),
+    }
+}
+
+fn refusal(refused: auth::Refusal) -> Refusal {
+    let code = match refused {
+        auth::Refusal::Host => Code::Misdirected,
+        auth::Refusal::Origin => Code::Forbidden,
+        auth::Refusal::Credential => Code::Unauthorized,
+        auth::Refusal::ContentType => Code::InvalidRequest,
+    };
+    Refusal::new(code, refused.to_string()).reason(refused.word())
+}
+
+fn no_key(error: NoKey) -> Refusal {
+    let code = match error {
+        NoKey::Full => Code::RateLimited,
+        NoKey::Random(_) => Code::Internal,
+    };
+    Refusal::new(code, error.to_string()).reason("no_key")
+}

@@ -1,0 +1,155 @@
+//! An admitted request, and what handlers take from it.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::http::{self, HeaderMap, request::Parts};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::error::{invalid, not_found};
+use super::query::Query;
+use super::route::Params;
+use super::state::Api;
+use crate::daemon::{Answer, Code, Refusal};
+use crate::model::{Actor, InstanceId, ProjectId};
+
+/// The most bytes of a request body.
+const BODY_LIMIT: usize = 64 << 10;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request whose sender was let in and has the scope its route needs.
+pub(super) struct Request {
+    pub(super) api: Api,
+    /// Who asks. Routes that are open or opened by a ticket have nobody.
+    pub(super) actor: Option<Actor>,
+    pub(super) params: Params,
+    pub(super) parts: Parts,
+    pub(super) body: Body,
+}
+
+impl Request {
+    /// Who asks.
+    pub(super) fn actor(&self) -> Answer<&Actor> {
+        self.actor.as_ref().ok_or_else(|| Refusal::new(Code::Unauthorized, "a credential is needed"))
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    pub(super) fn query(&self) -> Answer<Query> {
+        Query::of(&self.parts.uri)
+    }
+
+    /// The value of a `:name` segment; empty when the route has none of that name.
+    pub(super) fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The project named by `:id` or `:project`. What cannot be an id names nothing.
+    pub(super) fn project(&self) -> Answer<ProjectId> {
+        let text = [self.param("id"), self.param("project")].concat();
+        text.parse().map_err(|_| not_found("there is no such project").detail("project", text))
+    }
+
+    /// The instance named by `:tid`.
+    pub(super) fn instance(&self) -> Answer<InstanceId> {
+        let text = self.param("tid");
+        text.parse().map_err(|_| not_found("there is no such task instance").detail("id", text))
+    }
+
+    /// Reads the body as JSON; an empty one counts as `{}`.
+    pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Answer<T> {
+        let bytes = collect(std::mem::take(&mut self.body)).await?;
+        parse_json(if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes })
+    }
+}
+
+/// Reads a whole body within the limits.
+async fn collect(body: Body) -> Answer<Bytes> {
+    let too_large =
+        || Refusal::new(Code::PayloadTooLarge, "a request body may have 64 KiB").detail("limit", BODY_LIMIT);
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(invalid("the request body broke off").reason("body")),
+        Err(_) => Err(invalid("the request body took longer than 10 s").reason("body_timeout")),
+    }
+}
+
+/// A body that is not what the route takes, with the field named where one is to blame.
+fn malformed(error: &serde_json::Error) -> Refusal {
+    let message = error.to_string();
+    let refusal = match error.classify() {
+        serde_json::error::Category::Data => invalid(message.clone()),
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => {
+            return invalid(format!("the body is not JSON: {message}")).reason("not_json");
+        }
+    };
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    match message.split(" field").next() {
+        Some("unknown") => refusal.reason("unknown_field").detail("field", quoted),
+        Some("missing") => refusal.reason("missing_field").detail("field", quoted),
+        Some("duplicate") => refusal.reason("duplicate_field").detail("field", quoted),
+        Some(_) | None => refusal.reason("wrong_type"),
+    }
+}
+
+/// Parses a JSON object. Arrays, which serde takes for records too, are refused.
+pub(super) fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Answer<T> {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|error| malformed(&error))?;
+        return Err(invalid("the JSON is not an object").reason("wrong_type"));
+    }
+    serde_json::from_slice(text).map_err(|error| malformed(&error))
+}
+
+/// One header's text, when there is exactly one and it is visible ASCII.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then(|| first.to_str().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire;
+
+    fn check(body: &str, reason: &str, field: Option<&str>) {
+        let refusal = parse_json::<wire::Confirm>(body.as_bytes()).unwrap_err();
+        assert_eq!(refusal.code, Code::InvalidRequest);
+        assert_eq!(refusal.details["reason"], reason, "{body}: {}", refusal.message);
+        assert_eq!(refusal.details.get("field").and_then(|f| f.as_str()), field, "{body}");
+    }
+
+    #[test]
+    fn a_bad_body_is_explained() {
+        check(r#"{"confirm_id":"a","proceed":true,"x":1}"#, "unknown_field", Some("x"));
+        check(r#"{"confirm_id":"a"}"#, "missing_field", Some("proceed"));
+        check(r#"{"confirm_id":"a","confirm_id":"b"}"#, "duplicate_field", Some("confirm_id"));
+        check(r#"{"confirm_id":"a","proceed":"yes"}"#, "wrong_type", None);
+        check(r#"["a",true]"#, "wrong_type", None);
+        check("proceed=true", "not_json", None);
+        check(r#"{"confirm_id":"#, "not_json", None);
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_limit() {
+        let fits = collect(Body::from(vec![b' '; BODY_LIMIT])).await;
+        assert_eq!(fits.unwrap().len(), BODY_LIMIT);
+        let known = collect(Body::from(vec![b' '; BODY_LIMIT + 1])).await;
+        assert_eq!(known.unwrap_err().code, Code::PayloadTooLarge);
+        let pieces = (0..3).map(|_| Ok::<_, std::io::Error>(vec![b' '; BODY_LIMIT / 2]));
+        let unknown = collect(Body::from_stream(futures_util::stream::iter(pieces))).await;
+        assert_eq!(unknown.unwrap_err().code, Code::PayloadTooLarge);
+    }
+}

@@ -1,0 +1,242 @@
+//! Accepting connections, on TCP and on the control socket, within limits of number and time.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::dispatch;
+use super::route::Surface;
+use super::stall::Stall;
+use super::state::{Api, closed};
+use crate::auth::peer_may_connect;
+
+/// Connections at one time on TCP. Further ones wait in the kernel's backlog.
+const HTTP_CONNECTIONS: usize = 1024;
+/// The same on the control socket, counted apart so that the operator always gets through.
+const CONTROL_CONNECTIONS: usize = 256;
+/// How long the head of a request may take to arrive, from the moment the connection is free for it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request's head, and its header lines.
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_LINES: usize = 100;
+/// How long open requests may take once the daemon shuts down.
+const GRACE: Duration = Duration::from_secs(5);
+/// A pause after the kernel had no file descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The sockets to serve, already bound.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// HTTP on TCP.
+    pub http: Option<TcpListener>,
+    /// The control socket.
+    pub control: Option<UnixListener>,
+}
+
+/// Why the control socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The directory could be somebody else's.
+    #[error("{0} must be a directory of yours that only you can enter (chmod 700)")]
+    UnsafeDirectory(PathBuf),
+    /// Something that is not a socket has the name.
+    #[error("{0} is in the way: it is not a socket")]
+    InTheWay(PathBuf),
+    /// Somebody answers there.
+    #[error("another daemon answers at {0}")]
+    InUse(PathBuf),
+    /// The file system said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was tried.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+/// A place among the connections; the last clone gives it back.
+#[derive(Clone)]
+pub(super) struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+/// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
+pub async fn serve(api: Api, listeners: Listeners) {
+    tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
+}
+
+/// Something that brings connections.
+trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    const SURFACE: Surface;
+    /// Connections at one time.
+    const CAP: usize;
+
+    /// The next connection; `None` for one that may not.
+    fn next(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    const SURFACE: Surface = Surface::Http;
+    const CAP: usize = HTTP_CONNECTIONS;
+
+    async fn next(&self) -> io::Result<Option<TcpStream>> {
+        let (stream, _) = self.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Some(stream))
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+    const SURFACE: Surface = Surface::Control;
+    const CAP: usize = CONTROL_CONNECTIONS;
+
+    async fn next(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = self.accept().await?;
+        Ok(own_peer(&stream).then_some(stream))
+    }
+}
+
+/// Whether the process at the other end belongs to this user.
+fn own_peer(stream: &UnixStream) -> bool {
+    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
+    if !same {
+        tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
+    }
+    same
+}
+
+async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
+    let Some(listener) = listener else { return };
+    let seats = Arc::new(Semaphore::new(A::CAP));
+    let mut closing = api.closing.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        tokio::select! {
+            accepted = listener.next() => match accepted {
+                Ok(Some(stream)) => {
+                    let seat = Seat(Arc::new(seat));
+                    connections.spawn(connection(api.clone(), A::SURFACE, stream, seat));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = closed(&mut closing) => break,
+        }
+    }
+    drop(listener);
+    // WebSockets left their connection but keep their seat: all seats are free once everybody is gone.
+    let everybody = u32::try_from(A::CAP).unwrap_or(u32::MAX);
+    let gone = tokio::time::timeout(GRACE, seats.acquire_many(everybody)).await;
+    if gone.is_err() {
+        tracing::warn!("connections that did not end were cut");
+    }
+}
+
+/// Serves one connection.
+async fn connection<I>(api: Api, surface: Surface, stream: I, seat: Seat)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut closing = api.closing.clone();
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        let (api, seat) = (api.clone(), seat.clone());
+        async move {
+            request.extensions_mut().insert(seat);
+            Ok::<_, std::convert::Infallible>(dispatch::answer(&api, surface, request.map(Body::new)).await)
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(HEAD_BYTES)
+        .max_headers(HEAD_LINES)
+        .serve_connection(TokioIo::new(Stall::new(stream)), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = closed(&mut closing) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Opens the control socket: a socket file of mode 0600 in a directory of mode 0700 that is ours. A socket nobody answers at is
+/// a leftover and replaced.
+///
+/// # Errors
+/// [`ServeError`]; nothing that is not ours is changed or removed.
+pub fn bind_control(path: &Path) -> Result<UnixListener, ServeError> {
+    let io = |error| ServeError::Io { path: path.to_owned(), error };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io(io::ErrorKind::InvalidInput.into()));
+    };
+    let directory = private_directory(parent)?;
+    // Going by the open directory, nobody can exchange it under us, and a path longer than a socket address does not matter.
+    let inside = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    remove_leftover(&inside, path)?;
+    let listener = UnixListener::bind(&inside).map_err(io)?;
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    Ok(listener)
+}
+
+/// Opens a directory, made when missing, and makes sure that it is ours and nobody else's.
+fn private_directory(path: &Path) -> Result<fs::File, ServeError> {
+    let io = |error| ServeError::Io { path: path.to_owned(), error };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let directory = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let directory = directory.map_err(|_| ServeError::UnsafeDirectory(path.to_owned()))?;
+    let facts = directory.metadata().map_err(io)?;
+    let ours = facts.uid() == rustix::process::geteuid().as_raw();
+    if ours && facts.mode() & 0o077 == 0 {
+        Ok(directory)
+    } else {
+        Err(ServeError::UnsafeDirectory(path.to_owned()))
+    }
+}
+
+fn remove_leftover(inside: &Path, shown: &Path) -> Result<(), ServeError> {
+    let io = |error| ServeError::Io { path: shown.to_owned(), error };
+    match fs::symlink_metadata(inside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(error)),
+        Ok(facts) if !facts.file_type().is_socket() => Err(ServeError::InTheWay(shown.to_owned())),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(inside) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(inside).map_err(io)
+            }
+            Ok(_) => Err(ServeError::InUse(shown.to_owned())),
+            Err(error) => Err(io(error)),
+        },
+    }
+}

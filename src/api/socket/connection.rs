@@ -1,0 +1,269 @@
+//! One WebSocket connection: what it hears, what it says, in which order.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, close_code};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::desk::Desk;
+use super::frame::{self, ChannelName};
+use super::input::Inputs;
+use super::owners::Owners;
+use super::peer::{Peer, close, close_for, poll_peer, say_goodbye};
+use super::subscription::{Pty, Turn};
+use super::waiting::{Done, Guard};
+use crate::api::state::closed;
+use crate::daemon::TerminalId;
+use crate::metrics::Metrics;
+use crate::model::Scope;
+
+/// Text frames that wait to be sent. At the cap the client is not listened to.
+const OUTBOX_LIMIT: usize = 64;
+/// Events sent in one turn.
+const EVENTS_AT_ONCE: usize = 32;
+const PING_EVERY: Duration = Duration::from_secs(20);
+const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+/// How long a connection that is over may take to say goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A subscription, and the futures that die with it.
+pub(super) struct Sub {
+    pub(super) kind: Kind,
+    pub(super) queued: bool,
+    pub(super) watch: Option<Guard>,
+    pub(super) job: Option<Guard>,
+}
+
+pub(super) enum Kind {
+    Pty(Box<Pty>, #[expect(dead_code, reason = "held to be counted")] Counted),
+    /// The id of the last event sent.
+    Events(i64),
+}
+
+/// Counts a subscription while it stands.
+pub(super) struct Counted(Arc<Metrics>);
+
+impl Counted {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.subscribers.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.subscribers.dec();
+    }
+}
+
+/// A connection before and while it runs.
+pub(super) struct Connection<D> {
+    pub(super) desk: D,
+    pub(super) scope: Scope,
+    pub(super) owners: Arc<Owners>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) closing: watch::Receiver<bool>,
+    pub(super) number: u64,
+    pub(super) next_handle: u32,
+    pub(super) subs: BTreeMap<u32, Sub>,
+    pub(super) handles: HashMap<ChannelName, u32>,
+    /// Subscriptions whose turn may bring something, each at most once.
+    pub(super) ready: VecDeque<u32>,
+    pub(super) outbox: VecDeque<Message>,
+    pub(super) inputs: Inputs,
+    pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+impl<D: Desk> Connection<D> {
+    pub(super) fn new(
+        desk: D,
+        scope: Scope,
+        owners: Arc<Owners>,
+        metrics: Arc<Metrics>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        let number = owners.connection();
+        metrics.websockets.inc();
+        Self {
+            desk,
+            scope,
+            owners,
+            metrics,
+            closing,
+            number,
+            next_handle: 1,
+            subs: BTreeMap::new(),
+            handles: HashMap::new(),
+            ready: VecDeque::new(),
+            outbox: VecDeque::new(),
+            inputs: Inputs::default(),
+            work: FuturesUnordered::new(),
+        }
+    }
+
+    /// Runs the connection until either side ends it.
+    pub(super) async fn run<S>(mut self, mut socket: S)
+    where
+        S: Stream<Item = Result<Message, axum::Error>> + Sink<Message, Error = axum::Error> + Unpin,
+    {
+        let goodbye = self.talk(&mut socket).await;
+        // Who does not say goodbye in time is gone.
+        let _ = tokio::time::timeout(GOODBYE_LIMIT, async {
+            tokio::join!(say_goodbye(&mut socket, goodbye), self.leave());
+        })
+        .await;
+    }
+
+    /// The conversation. Answers the reason to give when this side ends it.
+    pub(super) async fn talk<S>(&mut self, socket: &mut S) -> Option<CloseFrame>
+    where
+        S: Stream<Item = Result<Message, axum::Error>> + Sink<Message, Error = axum::Error> + Unpin,
+    {
+        let mut heard = Instant::now();
+        let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
+        let mut unflushed = false;
+        let mut turn = false;
+        loop {
+            turn = !turn;
+            let writing = !self.outbox.is_empty() || !self.ready.is_empty();
+            let listening = self.outbox.len() < OUTBOX_LIMIT;
+            let peer = std::future::poll_fn(|cx| {
+                poll_peer(Pin::new(&mut *socket), cx, [listening, writing, unflushed, turn])
+            });
+            tokio::select! {
+                peer = peer => match peer {
+                    Peer::Said(Message::Close(_)) | Peer::Gone => return None,
+                    Peer::Failed(error) => return close_for(error),
+                    Peer::Said(message) => {
+                        heard = Instant::now();
+                        self.hear(message).await;
+                    }
+                    Peer::Flushed => unflushed = false,
+                    Peer::Ready => if let Some(frame) = self.next_frame().await {
+                        unflushed = true;
+                        if let Err(error) = socket.start_send_unpin(frame) {
+                            return close_for(error);
+                        }
+                    },
+                },
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.take(done),
+                _ = ping.tick() => self.outbox.push_back(Message::Ping(Bytes::new())),
+                () = tokio::time::sleep_until(heard + SILENCE_LIMIT) => {
+                    return close(close_code::POLICY, "silence");
+                }
+                () = closed(&mut self.closing) => {
+                    return close(close_code::AWAY, "the daemon shuts down");
+                }
+            }
+        }
+    }
+    // ---- speaking
+
+    pub(super) fn enqueue(&mut self, handle: u32) {
+        if let Some(sub) = self.subs.get_mut(&handle)
+            && !sub.queued
+        {
+            sub.queued = true;
+            self.ready.push_back(handle);
+        }
+    }
+
+    /// The next frame to send: what was to be said first, then the terminals in turn.
+    pub(super) async fn next_frame(&mut self) -> Option<Message> {
+        loop {
+            if let Some(frame) = self.outbox.pop_front() {
+                return Some(frame);
+            }
+            let handle = self.ready.pop_front()?;
+            let Some(sub) = self.subs.get_mut(&handle) else { continue };
+            sub.queued = false;
+            match &mut sub.kind {
+                Kind::Events(last) => {
+                    let last = *last;
+                    self.tell_events(handle, last).await;
+                }
+                Kind::Pty(pty, _) => match pty.turn().await {
+                    Turn::More(frame) => {
+                        self.enqueue(handle);
+                        return Some(frame);
+                    }
+                    Turn::Gap(frame) => {
+                        self.metrics.gaps.inc();
+                        self.enqueue(handle);
+                        return Some(frame);
+                    }
+                    Turn::Rest(frame) => {
+                        self.rest(handle);
+                        return Some(frame);
+                    }
+                    Turn::Catch(lease) => self.catch_up(handle, lease),
+                    Turn::Wait => self.watch_terminal(handle),
+                    Turn::Idle => {}
+                },
+            }
+        }
+    }
+
+    pub(super) async fn tell_events(&mut self, handle: u32, last: i64) {
+        let events = match self.desk.events_after(last, EVENTS_AT_ONCE).await {
+            Ok(events) => events,
+            Err(refusal) => return self.outbox.push_back(frame::error(&refusal, Some("events"))),
+        };
+        let concerning = events.iter().filter(|event| self.desk.concerns(event));
+        self.outbox.extend(concerning.map(frame::event));
+        if let (Some(newest), Some(sub)) = (events.last(), self.subs.get_mut(&handle)) {
+            sub.kind = Kind::Events(newest.id);
+        }
+        if events.len() == EVENTS_AT_ONCE {
+            self.enqueue(handle);
+        }
+    }
+
+    // ---- coming and going
+
+    /// Adds a subscription in place of an older one of that name. Answers its handle.
+    pub(super) async fn add(&mut self, name: ChannelName, kind: Kind) -> u32 {
+        self.drop_named(name).await;
+        let handle = self.next_handle;
+        self.next_handle += 1;
+        self.handles.insert(name, handle);
+        self.subs.insert(handle, Sub { kind, queued: false, watch: None, job: None });
+        handle
+    }
+
+    pub(super) async fn drop_named(&mut self, name: ChannelName) {
+        if let Some(handle) = self.handles.get(&name).copied() {
+            self.drop_sub(handle).await;
+        }
+    }
+
+    pub(super) async fn drop_sub(&mut self, handle: u32) {
+        let Some(sub) = self.subs.remove(&handle) else { return };
+        self.handles.retain(|_, it| *it != handle);
+        let Kind::Pty(pty, _) = sub.kind else { return };
+        self.owners.release(pty.terminal, self.subscriber(handle));
+        if let (TerminalId::Task(id), false) = (pty.terminal, pty.is_over()) {
+            self.desk.detached(id).await;
+        }
+    }
+
+    /// Ends all subscriptions, after what was typed has been delivered.
+    pub(super) async fn leave(&mut self) {
+        while !self.inputs.is_empty()
+            && let Some(done) = self.work.next().await
+        {
+            self.take(done);
+        }
+        while let Some(handle) = self.subs.keys().next().copied() {
+            self.drop_sub(handle).await;
+        }
+    }
+}

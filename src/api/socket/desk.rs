@@ -1,0 +1,73 @@
+//! What a connection asks of the daemon.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::broker::Channel;
+use crate::daemon::{Answer, Handle, TerminalId};
+use crate::model::{Actor, InstanceId, ProjectId, Size};
+use crate::store::StoredEvent;
+
+/// The daemon as one connection sees it: one project, one actor.
+pub(super) trait Desk: Clone + Send + Sync + 'static {
+    fn terminal(&self, id: TerminalId) -> impl Future<Output = Answer<Arc<Channel>>> + Send;
+    fn input(&self, id: TerminalId, bytes: Bytes) -> impl Future<Output = Answer<()>> + Send;
+    fn resize(&self, id: TerminalId, size: Size) -> impl Future<Output = Answer<()>> + Send;
+    fn attached(&self, id: InstanceId, resumed: bool) -> impl Future<Output = ()> + Send;
+    fn detached(&self, id: InstanceId) -> impl Future<Output = ()> + Send;
+    /// Events of any project, oldest first.
+    fn events_after(&self, id: i64, limit: usize) -> impl Future<Output = Answer<Vec<StoredEvent>>> + Send;
+    fn latest_event(&self) -> watch::Receiver<i64>;
+    /// Whether an event is this project's, or everybody's.
+    fn concerns(&self, event: &StoredEvent) -> bool;
+}
+
+/// The running daemon's.
+#[derive(Clone)]
+pub(super) struct ProjectDesk {
+    handle: Handle,
+    actor: Arc<Actor>,
+    project: ProjectId,
+}
+
+impl ProjectDesk {
+    pub(super) fn new(handle: Handle, actor: Actor, project: ProjectId) -> Self {
+        Self { handle, actor: Arc::new(actor), project }
+    }
+}
+
+impl Desk for ProjectDesk {
+    async fn terminal(&self, id: TerminalId) -> Answer<Arc<Channel>> {
+        self.handle.terminal(&self.project, id).await.map(|terminal| terminal.channel)
+    }
+
+    async fn input(&self, id: TerminalId, bytes: Bytes) -> Answer<()> {
+        self.handle.input(id, bytes).await
+    }
+
+    async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
+        self.handle.resize(id, size).await
+    }
+
+    async fn attached(&self, id: InstanceId, resumed: bool) {
+        self.handle.attached(&self.actor, id, resumed).await;
+    }
+
+    async fn detached(&self, id: InstanceId) {
+        self.handle.detached(&self.actor, id).await;
+    }
+
+    async fn events_after(&self, id: i64, limit: usize) -> Answer<Vec<StoredEvent>> {
+        self.handle.events_after(id, limit).await
+    }
+
+    fn latest_event(&self) -> watch::Receiver<i64> {
+        self.handle.latest_event()
+    }
+
+    fn concerns(&self, event: &StoredEvent) -> bool {
+        event.project_id.as_deref().is_none_or(|id| id == self.project.as_str())
+    }
+}

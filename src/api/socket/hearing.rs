@@ -1,0 +1,245 @@
+//! What the client says, and what is done about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Message;
+use bytes::Bytes;
+
+use super::connection::{Connection, Counted, Kind};
+use super::desk::Desk;
+use super::frame::{self, ChannelName};
+use super::owners::Subscriber;
+use super::subscription::{Pty, start};
+use super::waiting::Done;
+use crate::api::error::{invalid, not_found};
+use crate::api::wire;
+use crate::api::wire::frames::{self, Mode, Said, Subscribe};
+use crate::daemon::{Answer, Code, Refusal, TerminalId};
+use crate::model::{Offset, Scope, Size};
+
+/// Channels of one connection. One more is refused.
+const CHANNEL_LIMIT: usize = 256;
+/// The least time between two resizes by one subscriber.
+const RESIZE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A refusal and the channel it is about.
+type Failure = (Refusal, Option<String>);
+
+impl<D: Desk> Connection<D> {
+    pub(super) async fn hear(&mut self, message: Message) {
+        let failure = match message {
+            Message::Text(text) => match frames::parse(&text) {
+                Ok(said) => self.obey(said).await.err(),
+                Err(failure) => Some(failure),
+            },
+            Message::Binary(bytes) => self.typed_binary(&bytes).err().map(|refusal| (refusal, None)),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
+        };
+        if let Some((refusal, channel)) = failure {
+            self.outbox.push_back(frame::error(&refusal, channel.as_deref()));
+        }
+    }
+
+    pub(super) async fn obey(&mut self, said: Said) -> Result<(), Failure> {
+        let (channel, answer) = match said {
+            Said::Subscribe(it) => (it.channel.clone(), self.subscribe(it).await),
+            Said::Unsubscribe(it) => {
+                let answer = self.handle_of(&it.channel).map(|(_, handle)| handle);
+                if let Ok(handle) = answer {
+                    self.drop_sub(handle).await;
+                }
+                (it.channel, answer.map(drop))
+            }
+            Said::Input(it) => {
+                let answer = self.handle_of(&it.channel);
+                let answer = answer.and_then(|(_, handle)| self.typed(handle, it.data.into()));
+                (it.channel, answer)
+            }
+            Said::Resize(it) => {
+                let size = wire::wished_size(Some(&it.cols), Some(&it.rows));
+                let answer = self.handle_of(&it.channel);
+                (it.channel, answer.and_then(|(_, handle)| self.resize(handle, size)))
+            }
+            Said::Ack(it) => {
+                let answer = self.handle_of(&it.channel);
+                (it.channel, answer.and_then(|(_, handle)| self.acknowledge(handle, Offset(it.offset))))
+            }
+        };
+        answer.map_err(|refusal| (refusal, Some(channel)))
+    }
+
+    pub(super) fn handle_of(&self, channel: &str) -> Answer<(ChannelName, u32)> {
+        let name = ChannelName::parse(channel)?;
+        let handle = self.handles.get(&name).copied();
+        handle.map(|handle| (name, handle)).ok_or_else(|| not_found("not subscribed to this channel"))
+    }
+
+    pub(super) fn pty(&mut self, handle: u32) -> Answer<&mut Pty> {
+        match self.subs.get_mut(&handle).map(|sub| &mut sub.kind) {
+            Some(Kind::Pty(pty, _)) => Ok(pty),
+            Some(Kind::Events(_)) => Err(invalid("events are not a terminal").reason("not_a_terminal")),
+            None => Err(not_found("there is no such handle")),
+        }
+    }
+
+    pub(super) async fn subscribe(&mut self, it: Subscribe) -> Answer<()> {
+        let name = ChannelName::parse(&it.channel)?;
+        if self.handles.len() >= CHANNEL_LIMIT && !self.handles.contains_key(&name) {
+            let message = format!("a connection may have {CHANNEL_LIMIT} channels");
+            let refusal = Refusal::new(Code::RateLimited, message).reason("channel_limit");
+            return Err(refusal.detail("limit", CHANNEL_LIMIT));
+        }
+        match name {
+            ChannelName::Events => self.subscribe_events(it.since).await,
+            ChannelName::Pty(terminal) => self.subscribe_pty(terminal, &it).await,
+        }
+    }
+
+    pub(super) async fn subscribe_events(&mut self, since: Option<i64>) -> Answer<()> {
+        let mut latest = self.desk.latest_event();
+        let newest = *latest.borrow_and_update();
+        if since.is_some_and(|since| since > newest) {
+            let refusal = invalid(format!("`since` is beyond the newest event, {newest}"));
+            return Err(refusal.reason("offset").detail("end", newest));
+        }
+        let handle = self.add(ChannelName::Events, Kind::Events(since.unwrap_or(newest))).await;
+        self.outbox.push_back(frame::subscribed_events(handle, newest, since.is_some()));
+        self.watch_events(handle, latest);
+        self.enqueue(handle);
+        Ok(())
+    }
+
+    pub(super) async fn subscribe_pty(&mut self, terminal: TerminalId, it: &Subscribe) -> Answer<()> {
+        let interactive = self.interactive(it.mode)?;
+        let channel = self.desk.terminal(terminal).await?;
+        let (held, ended) = (channel.held_from()..channel.live_end(), channel.ended());
+        let checkpoint = channel.history().is_some_and(|history| history.checkpoint().is_some());
+        let whole = held.start == Offset(0) && !checkpoint;
+        let start = start(it.from.map(Offset), &held, whole, ended.is_some())?;
+
+        let name = ChannelName::Pty(terminal);
+        self.drop_named(name).await;
+        let handle = self.next_handle;
+        let (mut pty, replay) = Pty::new(terminal, handle, channel, start, interactive);
+        pty.wish = wire::wished_size(it.cols.as_ref(), it.rows.as_ref());
+        let state = ended.as_ref().map_or("running", |ended| ended.state.word());
+        let size = pty.channel.size();
+        self.outbox.push_back(frame::subscribed(name, handle, held.end, size, (state, replay)));
+        let lease = pty.first_lease();
+        self.add(name, Kind::Pty(Box::new(pty), Counted::new(&self.metrics))).await;
+        match lease {
+            Some(lease) => self.catch_up(handle, lease),
+            None => self.enqueue(handle),
+        }
+        if ended.is_none() {
+            self.joined(handle, terminal, it.from.is_some()).await;
+        }
+        Ok(())
+    }
+
+    /// A living terminal has a new subscriber: it is recorded, and sizes the terminal if nobody else does.
+    pub(super) async fn joined(&mut self, handle: u32, terminal: TerminalId, resumed: bool) {
+        if let TerminalId::Task(id) = terminal {
+            self.desk.attached(id, resumed).await;
+        }
+        let subscriber = self.subscriber(handle);
+        let wants = self.pty(handle).is_ok_and(|pty| pty.interactive && pty.wish.is_some());
+        if wants && self.owners.claim_free(terminal, subscriber) {
+            self.apply_wish(handle);
+        }
+    }
+
+    /// Whether a subscription may type, from what it asks for and what the credential allows.
+    pub(super) fn interactive(&self, mode: Option<Mode>) -> Answer<bool> {
+        let may = self.scope >= Scope::Run;
+        match mode {
+            Some(Mode::View) => Ok(false),
+            None => Ok(may),
+            Some(Mode::Interactive) if may => Ok(true),
+            Some(Mode::Interactive) => {
+                let refusal = Refusal::new(Code::Forbidden, "typing needs the scope run");
+                Err(refusal.reason("scope").detail("needs", "run"))
+            }
+        }
+    }
+
+    pub(super) fn typed_binary(&mut self, bytes: &Bytes) -> Answer<()> {
+        let (handle, payload) = frames::parse_binary(bytes)?;
+        self.typed(handle, payload)
+    }
+
+    pub(super) fn typed(&mut self, handle: u32, bytes: Bytes) -> Answer<()> {
+        let terminal = self.may_act(handle)?;
+        if let Some(first) = self.inputs.push(terminal, bytes)? {
+            self.deliver(terminal, first);
+        }
+        self.own(handle, terminal);
+        Ok(())
+    }
+
+    pub(super) fn resize(&mut self, handle: u32, size: Option<Size>) -> Answer<()> {
+        let terminal = self.may_act(handle)?;
+        let size = size.ok_or_else(|| invalid("`cols` and `rows` are positive integers").reason("size"))?;
+        self.pty(handle)?.wish = Some(size);
+        self.own(handle, terminal);
+        Ok(())
+    }
+
+    /// The terminal of a subscription that may type and resize.
+    pub(super) fn may_act(&mut self, handle: u32) -> Answer<TerminalId> {
+        let pty = self.pty(handle)?;
+        if !pty.interactive {
+            return Err(Refusal::new(Code::Forbidden, "this subscription only views").reason("view_mode"));
+        }
+        if pty.channel.ended().is_some() {
+            return Err(Refusal::new(Code::Conflict, "the program has ended").reason("not_running"));
+        }
+        Ok(pty.terminal)
+    }
+
+    pub(super) fn acknowledge(&mut self, handle: u32, offset: Offset) -> Answer<()> {
+        if self.pty(handle)?.acknowledge(offset) {
+            self.enqueue(handle);
+        }
+        Ok(())
+    }
+
+    // ---- size
+
+    pub(super) fn subscriber(&self, handle: u32) -> Subscriber {
+        Subscriber { connection: self.number, handle }
+    }
+
+    pub(super) fn own(&mut self, handle: u32, terminal: TerminalId) {
+        self.owners.claim(terminal, self.subscriber(handle));
+        self.apply_wish(handle);
+    }
+
+    /// Resizes the terminal to what its owner wishes, one resize at a time.
+    pub(super) fn apply_wish(&mut self, handle: u32) {
+        let desk = self.desk.clone();
+        let Ok(pty) = self.pty(handle) else { return };
+        let Some(size) = pty.wish.filter(|wish| *wish != pty.channel.size() && !pty.resizing) else { return };
+        pty.resizing = true;
+        let terminal = pty.terminal;
+        self.work.push(Box::pin(async move {
+            let answer = desk.resize(terminal, size).await;
+            tokio::time::sleep(RESIZE_PAUSE).await;
+            Done::Resized(handle, size, answer)
+        }));
+    }
+
+    pub(super) fn resized(&mut self, handle: u32, size: Size, answer: Answer<()>) {
+        let subscriber = self.subscriber(handle);
+        let owners = Arc::clone(&self.owners);
+        let Ok(pty) = self.pty(handle) else { return };
+        pty.resizing = false;
+        let (name, terminal, newer) = (pty.name(), pty.terminal, pty.wish != Some(size));
+        if let Err(refusal) = answer {
+            self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
+        } else if newer && owners.owns(terminal, subscriber) {
+            self.apply_wish(handle);
+        }
+    }
+}

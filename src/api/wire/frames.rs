@@ -1,0 +1,146 @@
+//! The frames a client may send.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::error::invalid;
+use crate::api::request::parse_json;
+use crate::daemon::{Answer, Refusal};
+
+/// Bytes before the payload of a binary frame: kind, handle, offset.
+const BINARY_HEADER: usize = 13;
+const INPUT: u8 = 3;
+
+/// How a terminal is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum Mode {
+    Interactive,
+    View,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Subscribe {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) since: Option<i64>,
+    pub(in crate::api) from: Option<u64>,
+    pub(in crate::api) cols: Option<Value>,
+    pub(in crate::api) rows: Option<Value>,
+    pub(in crate::api) mode: Option<Mode>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Unsubscribe {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Input {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) data: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Resize {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) cols: Value,
+    pub(in crate::api) rows: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Ack {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+    pub(in crate::api) offset: u64,
+}
+
+/// One text frame from the client.
+#[derive(Debug)]
+pub(in crate::api) enum Said {
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
+    Input(Input),
+    Resize(Resize),
+    Ack(Ack),
+}
+
+/// What can be told of any frame, however wrong the rest is.
+#[derive(Default, Deserialize)]
+struct Outline {
+    #[serde(rename = "type", default)]
+    kind: Value,
+    #[serde(default)]
+    channel: Value,
+}
+
+/// Reads a text frame; a refusal comes with the channel it names, if it names one.
+pub(in crate::api) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>)> {
+    let text = text.as_bytes();
+    let outline: Outline = parse_json(text).map_err(|refusal| (refusal, None))?;
+    let said = match outline.kind.as_str() {
+        Some("subscribe") => parse_json(text).map(Said::Subscribe),
+        Some("unsubscribe") => parse_json(text).map(Said::Unsubscribe),
+        Some("pty.input") => parse_json(text).map(Said::Input),
+        Some("pty.resize") => parse_json(text).map(Said::Resize),
+        Some("pty.ack") => parse_json(text).map(Said::Ack),
+        Some(_) | None => Err(invalid("`type` is none of the known ones").reason("unknown_type")),
+    };
+    said.map_err(|refusal| (refusal, outline.channel.as_str().map(str::to_owned)))
+}
+
+/// Reads a binary frame: the handle, and the bytes typed.
+pub(in crate::api) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
+    match frame.get(..BINARY_HEADER) {
+        Some(&[INPUT, a, b, c, d, ..]) => {
+            Ok((u32::from_be_bytes([a, b, c, d]), frame.slice(BINARY_HEADER..)))
+        }
+        Some(_) => Err(invalid("only input (kind 3) comes from a client").reason("unknown_type")),
+        None => Err(invalid("a binary frame has a header of 13 bytes").reason("short_frame")),
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn refused(text: &str) -> (String, Option<String>) {
+        let (refusal, channel) = parse(text).unwrap_err();
+        (refusal.details["reason"].as_str().unwrap().to_owned(), channel)
+    }
+
+    #[test]
+    fn wrong_frames_are_named() {
+        let of = |reason: &str, channel: Option<&str>| (reason.to_owned(), channel.map(str::to_owned));
+        assert_eq!(refused("hello"), of("not_json", None));
+        assert_eq!(refused("[]"), of("wrong_type", None));
+        assert_eq!(refused(r#"{"type":"dance","channel":"x"}"#), of("unknown_type", Some("x")));
+        assert_eq!(refused(r#"{"channel":"x"}"#), of("unknown_type", Some("x")));
+        let twice = r#"{"type":"unsubscribe","channel":"events","x":1}"#;
+        assert_eq!(refused(twice), of("unknown_field", Some("events")));
+        let negative = r#"{"type":"subscribe","channel":"events","from":-1}"#;
+        assert_eq!(refused(negative), of("wrong_type", Some("events")));
+    }
+
+    #[test]
+    fn binary_frames_are_big_endian() {
+        let typed = Bytes::from_static(b"\x03\0\0\x01\0\0\0\0\0\0\0\0\0abc");
+        assert_eq!(parse_binary(&typed), Ok((256, Bytes::from_static(b"abc"))));
+        assert!(parse_binary(&Bytes::from_static(b"\x03\0\0")).is_err());
+        assert!(parse_binary(&Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0\0\0\0\0")).is_err());
+    }
+}

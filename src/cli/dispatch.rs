@@ -1,0 +1,112 @@
+//! From the arguments to the exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use serde_json::{Value, json};
+
+use super::args::{Args, Command, Global};
+use super::context::Context;
+use super::error::Error;
+use super::output::{Failure, Output, code};
+use super::table::shown;
+use super::{attach, check, daemon, debug, list, logs, open, run as run_task, runs, schema, token, wait};
+
+/// Does what the arguments say; `argv` begins with the program's name.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
+    let mut output = Output { out: &mut out, err: &mut err };
+    let exit = match Args::try_parse_from(&argv) {
+        Ok(args) => command(args, &mut output),
+        Err(error) => unparsed(&argv, &error, &mut output).map_err(Error::from),
+    };
+    // A reader that went away wants no more, and a full disk cannot be told anywhere else.
+    let flushed = out.flush().map_err(Error::from);
+    match exit.and_then(|exit| flushed.map(|()| exit)) {
+        Ok(exit) => ExitCode::from(exit),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(code::FAILED),
+    }
+}
+
+/// Runs the command and says what failed; only what could not be said is an error.
+fn command(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
+    let json = args.global.json;
+    match perform(args, output) {
+        Err(error) if error.is_broken_pipe() => Err(error),
+        Err(error) => {
+            let mut failure = error.failure();
+            if !json {
+                // It may quote names and paths.
+                failure.message = shown(&failure.message);
+                tell_problems(&failure.details["problems"], output)?;
+            }
+            Ok(output.failure(json, &failure, error.exit())?)
+        }
+        done => done,
+    }
+}
+
+/// The problems of a file, a line each, before the sentence that sums them up.
+fn tell_problems(problems: &Value, output: &mut Output<'_>) -> io::Result<()> {
+    for problem in problems.as_array().into_iter().flatten() {
+        let text = |key: &str| problem[key].as_str().map(shown);
+        let message = text("message").or_else(|| problem.as_str().map(shown)).unwrap_or_default();
+        let place = text("file").map(|file| format!("{file}:{}:{}: ", problem["line"], problem["column"]));
+        let hint = text("hint").map(|hint| format!(" ({hint})"));
+        writeln!(output.err, "{}{message}{}", place.unwrap_or_default(), hint.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
+    let global = args.global;
+    match args.command {
+        Command::Check(args) => Ok(check::run(&args, &std::env::current_dir()?, output)?),
+        Command::Schema(args) => Ok(schema::run(&args, output)?),
+        Command::Debug(args) => {
+            debug::run(args).map_err(|error| Error::failed("debug", format!("{error:#}")))
+        }
+        Command::Daemon(args) => daemon::run(args, context(global, output)?),
+        Command::Run(args) => asked(run_task::run(args, context(global, output)?)),
+        Command::Ps(args) => asked(list::ps(args, context(global, output)?)),
+        Command::Logs(args) => asked(logs::run(args, context(global, output)?)),
+        Command::Attach(args) => asked(attach::run(args, context(global, output)?)),
+        Command::Wait(args) => asked(wait::run(args, context(global, output)?)),
+        Command::Stop(args) => asked(runs::stop(args, context(global, output)?)),
+        Command::Restart(args) => asked(runs::restart(args, context(global, output)?)),
+        Command::Rm(args) => asked(runs::rm(args, context(global, output)?)),
+        Command::Open(args) => asked(open::run(args, context(global, output)?)),
+        Command::Projects(args) => asked(list::projects(args, context(global, output)?)),
+        Command::Token(args) => asked(token::run(args, context(global, output)?)),
+    }
+}
+
+fn context<'a>(global: Global, output: &'a mut Output<'_>) -> Result<Context<'a>, Error> {
+    Context::new(global, Output { out: output.out, err: output.err })
+}
+
+/// Runs a command that talks to the daemon.
+pub(super) fn asked(command: impl Future<Output = Result<u8, Error>>) -> Result<u8, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+/// What clap says: help and the version on stdout with 0, the rest on stderr with 2.
+fn unparsed(argv: &[OsString], error: &clap::Error, output: &mut Output<'_>) -> io::Result<u8> {
+    let text = error.render();
+    if !error.use_stderr() {
+        write!(output.out, "{}", text.ansi())?;
+        return Ok(code::OK);
+    }
+    if !argv.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+        write!(output.err, "{}", text.ansi())?;
+        return Ok(code::USAGE);
+    }
+    let message = text.to_string().trim_end().trim_start_matches("error: ").to_owned();
+    let failure = Failure { code: "invalid_request", message, details: json!({"reason": "usage"}) };
+    output.failure(true, &failure, code::USAGE)
+}

@@ -1,0 +1,334 @@
+//! A command's output, made safe to show: as plain text, or as it is but without questions the terminal would answer.
+
+use super::table::is_harmful;
+
+const ESC: u8 = 0x1b;
+/// The most bytes kept of an escape sequence that is not complete yet; no question is longer.
+const MAX_SEQUENCE_BYTES: usize = 4096;
+
+/// What is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// Text and newlines; what would change the order of text is escaped.
+    Text,
+    /// Everything but questions: an answer to one would be read as typing.
+    Mute,
+    /// Everything.
+    Open,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ground,
+    Escape,
+    Csi,
+    /// OSC: BEL ends it, too.
+    Osc,
+    /// DCS, APC, PM, SOS.
+    Device,
+}
+
+/// Follows a stream; a sequence or character may be cut anywhere.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) policy: Policy,
+    state: State,
+    /// The sequence or character so far.
+    held: Vec<u8>,
+    /// The sequence is too long to be a question; its bytes go (or not) as they come.
+    long: bool,
+    /// A carriage return is held back: nothing before a newline, a new line otherwise.
+    carriage: bool,
+}
+
+impl Filter {
+    pub(super) const fn new(policy: Policy) -> Self {
+        Self { policy, state: State::Ground, held: Vec::new(), long: false, carriage: false }
+    }
+
+    /// Appends what may be shown of `bytes` to `out`.
+    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.policy == Policy::Open
+            && self.held.is_empty()
+            && self.state == State::Ground
+            && !bytes.contains(&ESC)
+        {
+            return out.extend_from_slice(bytes);
+        }
+        for &byte in bytes {
+            match self.state {
+                State::Ground => self.ground(byte, out),
+                State::Escape | State::Csi | State::Osc | State::Device => self.inside(byte, out),
+            }
+        }
+    }
+
+    fn ground(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if byte == ESC {
+            self.character(out);
+            self.state = State::Escape;
+            self.held.push(ESC);
+        } else if byte & 0xc0 == 0x80 && !self.held.is_empty() {
+            self.held.push(byte);
+            if self.held.len() == utf8_len(self.held[0]) {
+                self.character(out);
+            }
+        } else {
+            self.character(out);
+            self.held.push(byte);
+            if utf8_len(byte) == 1 {
+                self.character(out);
+            }
+        }
+    }
+
+    /// Lets the held character go.
+    fn character(&mut self, out: &mut Vec<u8>) {
+        let held = std::mem::take(&mut self.held);
+        match (self.policy, held.as_slice()) {
+            (_, []) => {}
+            (Policy::Open, all) => out.extend_from_slice(all),
+            // ENQ asks, too, and C1 controls spelt in UTF-8 begin sequences.
+            (Policy::Mute, [0x05] | [0xc2, 0x80..=0x9f]) => {}
+            (Policy::Mute, all) => out.extend_from_slice(all),
+            (Policy::Text, all) => self.text(all, out),
+        }
+        self.held = held;
+        self.held.clear();
+    }
+
+    fn text(&mut self, character: &[u8], out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.carriage) && character != b"\r" && character != b"\n" {
+            out.push(b'\n');
+        }
+        match character {
+            b"\n" | b"\t" => out.extend_from_slice(character),
+            b"\r" => self.carriage = true,
+            [byte] if byte.is_ascii() => out.extend((!byte.is_ascii_control()).then_some(*byte)),
+            _ => match std::str::from_utf8(character).map(|it| it.chars().next()) {
+                Ok(Some(c)) if c.is_control() => {}
+                Ok(Some(c)) if is_harmful(c) => out.extend(c.escape_default().to_string().bytes()),
+                Ok(_) => out.extend_from_slice(character),
+                Err(_) => out.extend("\u{fffd}".bytes()),
+            },
+        }
+    }
+
+    fn inside(&mut self, byte: u8, out: &mut Vec<u8>) {
+        // CAN and SUB abandon a sequence; an ESC begins the next one, or the terminator of a string.
+        let cancelled = matches!(byte, 0x18 | 0x1a);
+        if byte == ESC && !matches!(self.state, State::Osc | State::Device) {
+            self.finish(out);
+            self.state = State::Escape;
+            return self.held.push(ESC);
+        }
+        if self.long {
+            self.pass(&[byte], out);
+            self.long = !(cancelled || self.ends_string(byte));
+            self.state = if self.long { self.state } else { State::Ground };
+            return self.remember_escape(byte);
+        }
+        self.held.push(byte);
+        let done = cancelled
+            || match self.state {
+                State::Escape => self.second(byte),
+                State::Csi => matches!(byte, 0x40..=0x7e),
+                State::Osc | State::Device => self.ends_string(byte),
+                State::Ground => true,
+            };
+        if done {
+            self.finish(out);
+        } else if self.held.len() >= MAX_SEQUENCE_BYTES {
+            self.long = true;
+            let begun = std::mem::take(&mut self.held);
+            self.pass(&begun, out);
+        }
+    }
+
+    /// Whether the string that is too long to be held may go: pictures do, and what might be a question does not.
+    fn pass(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.policy == Policy::Open || (self.policy == Policy::Mute && self.state == State::Device) {
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// While a string is not held, only whether its last byte was ESC is.
+    fn remember_escape(&mut self, byte: u8) {
+        self.held.clear();
+        if self.long && byte == ESC {
+            self.held.push(ESC);
+        }
+    }
+
+    fn ends_string(&self, byte: u8) -> bool {
+        let before = self.held.len().checked_sub(if self.long { 1 } else { 2 });
+        let escaped = before.is_some_and(|at| self.held[at] == ESC);
+        (byte == 0x07 && self.state == State::Osc) || (byte == b'\\' && escaped)
+    }
+
+    /// The byte after ESC; true when the sequence ends with it.
+    fn second(&mut self, byte: u8) -> bool {
+        self.state = match byte {
+            b'[' => State::Csi,
+            b']' => State::Osc,
+            b'P' | b'X' | b'^' | b'_' => State::Device,
+            _ => State::Escape,
+        };
+        self.state == State::Escape && !matches!(byte, 0x20..=0x2f)
+    }
+
+    /// Lets the held sequence go, or not.
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let keep = match self.policy {
+            Policy::Open => true,
+            Policy::Mute => !is_question(&self.held),
+            Policy::Text => false,
+        };
+        if keep && !self.long {
+            out.extend_from_slice(&self.held);
+        }
+        self.held.clear();
+        self.long = false;
+        self.state = State::Ground;
+    }
+}
+
+const fn utf8_len(first: u8) -> usize {
+    match first {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => 1,
+    }
+}
+
+/// Whether a terminal answers the sequence (xterm's ctlseqs, kitty's keyboard and graphics protocols).
+fn is_question(sequence: &[u8]) -> bool {
+    match sequence {
+        [ESC, b'Z'] => true,
+        [ESC, b'[', parameters @ .., last] => asks(parameters, *last),
+        [ESC, b']', text @ ..] => text.windows(2).any(|it| it == b";?"),
+        [ESC, b'P', b'$' | b'+', b'q', ..] | [ESC, b'_', b'G', ..] => true,
+        _ => false,
+    }
+}
+
+fn asks(parameters: &[u8], last: u8) -> bool {
+    let begins = |with: u8| parameters.first() == Some(&with);
+    let middle = parameters.last().copied().filter(|byte| matches!(byte, 0x20..=0x2f));
+    match last {
+        b'c' | b'n' => true,
+        b'x' => middle.is_none(),
+        b'p' | b'w' => middle == Some(b'$'),
+        b'u' => begins(b'?') || matches!(middle, Some(b'$' | b'&')),
+        b'q' => begins(b'>'),
+        b'm' | b'S' => begins(b'?'),
+        b'y' => middle == Some(b'*'),
+        b'|' => middle == Some(b'\''),
+        b't' => {
+            let number = parameters.split(|&byte| byte == b';').next();
+            matches!(number, Some(b"11" | b"13" | b"14" | b"15" | b"16" | b"18" | b"19" | b"20" | b"21"))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In every cutting, since a pipe cuts where it likes.
+    fn check(policy: Policy, input: &[u8], expect: &[u8]) {
+        for size in 1..=input.len() {
+            let (mut filter, mut out) = (Filter::new(policy), Vec::new());
+            input.chunks(size).for_each(|chunk| filter.feed(chunk, &mut out));
+            let (left, right) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(expect));
+            assert_eq!(left, right, "{:?} in pieces of {size}", String::from_utf8_lossy(input));
+        }
+    }
+
+    #[test]
+    fn text_is_only_text() {
+        let check = |input: &[u8], expect: &str| check(Policy::Text, input, expect.as_bytes());
+        check(b"a\x1b[31mr\x1b[0md\r\n", "ard\n");
+        check(b"10%\r20%\r\ndone", "10%\n20%\ndone");
+        check(b"a\r\r\nb", "a\nb");
+        check(b"\x1b]0;title\x07x\x1b]52;c;AAAA\x1b\\y", "xy");
+        check(b"\x1bPq#0;2\x07;0\x1b\\z\x1b(Bk\x1b7l", "zkl");
+        check(b"be\x07ll\x08\x00\x7f\tq", "bell\tq");
+        check("é€😀\u{9b}31m\u{202e}x".as_bytes(), "é€😀31m\\u{202e}x");
+        check(b"\xff\xc3(\xe2\x82", "\u{fffd}\u{fffd}(");
+        check(b"\x1b[3\x18ok\x1b[\x1b[mok", "okok");
+    }
+
+    #[test]
+    fn mute_drops_questions_and_nothing_else() {
+        for question in [
+            &b"\x1b[c"[..],
+            b"\x1b[>0c",
+            b"\x1b[=c",
+            b"\x1b[6n",
+            b"\x1b[?6n",
+            b"\x1b[5n",
+            b"\x1bZ",
+            b"\x05",
+            b"\x1b[?2026$p",
+            b"\x1b[>q",
+            b"\x1b[?u",
+            b"\x1b[18t",
+            b"\x1b[14;2t",
+            b"\x1b]10;?\x07",
+            b"\x1b]4;1;?\x1b\\",
+            b"\x1b]52;c;?\x07",
+            b"\x1bP$qm\x1b\\",
+            b"\x1bP+q544e\x1b\\",
+            b"\x1b_Gi=1,a=q;AAAA\x1b\\",
+            b"\xc2\x9b6n",
+            b"\x1b[0x",
+            b"\x1b[1;1;1;1;1;1*y",
+            b"\x1b[?1;1S",
+        ] {
+            let rest: &[u8] = if question[0] == 0xc2 { b"a6nb" } else { b"ab" };
+            check(Policy::Mute, &[b"a", question, b"b"].concat(), rest);
+            check(Policy::Open, &[b"a", question, b"b"].concat(), &[b"a", question, b"b"].concat());
+        }
+        for kept in [
+            &b"\x1b[31mred\x1b[0m"[..],
+            b"\x1b[2J\x1b[H",
+            b"\x1b[?1049h",
+            b"\x1b[2 q",
+            b"\x1b[!p",
+            b"\x1b]0;a?\x07",
+            b"\x1b[22;0t",
+            b"\x1b[8;24;80t",
+            b"\x1b]8;;http://x/?q\x1b\\l",
+            b"\x1bPq#0\x1b\\",
+            b"\x1b[u",
+            b"\x1b[5S",
+            b"\x1b[1;2$x",
+            "é\u{202e}".as_bytes(),
+            b"\xff\r\x00\n",
+        ] {
+            check(Policy::Mute, &[kept, b"."].concat(), &[kept, b"."].concat());
+        }
+    }
+
+    #[test]
+    fn long_strings_cost_little_and_pictures_pass() {
+        let picture = [b"\x1bPq", vec![b'~'; 3 * MAX_SEQUENCE_BYTES].as_slice(), b"\x1b\\x"].concat();
+        let secret = [b"\x1b]52;c;", vec![b'A'; 3 * MAX_SEQUENCE_BYTES].as_slice(), b"\x07x"].concat();
+        for (input, policy, expect) in [
+            (&picture, Policy::Mute, picture.as_slice()),
+            (&picture, Policy::Text, b"x"),
+            (&secret, Policy::Mute, b"x"),
+            (&secret, Policy::Open, secret.as_slice()),
+        ] {
+            let (mut filter, mut out) = (Filter::new(policy), Vec::new());
+            for chunk in input.chunks(100) {
+                filter.feed(chunk, &mut out);
+                assert!(filter.held.capacity() <= 2 * MAX_SEQUENCE_BYTES);
+            }
+            assert!(out == expect, "{policy:?}: {} bytes for {}", out.len(), expect.len());
+        }
+    }
+}

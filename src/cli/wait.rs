@@ -1,0 +1,146 @@
+//! `kas wait`: until a run has ended.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::context::Context;
+use super::error::Error;
+use super::output::code;
+use super::table::span;
+use crate::client::{Client, Error as ClientError, Frame, Run, Socket};
+use crate::model::RunState;
+
+/// How long a daemon that went away is looked for.
+const RECONNECT_FOR: Duration = Duration::from_secs(60);
+/// Time between two attempts.
+const RECONNECT_EVERY: Duration = Duration::from_millis(200);
+/// An event lost on the way costs no more than this.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
+/// 128 + SIGTERM: what a stop sends. The code of a stopped run whose own is not known.
+const STOPPED: u8 = 143;
+
+/// Wait until a run has ended, and end with its code (128+n for a signal)
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A task's name (its newest run) or a run's id
+    #[arg(value_name = "NAME|ID")]
+    name: String,
+    /// Give up after so many seconds, with exit code 6
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Error> {
+    let waiting = async {
+        let run = context.find_run(&args.name).await?;
+        Ok::<_, Error>(ended(&context.client, run).await?)
+    };
+    let run = match args.timeout {
+        None => waiting.await?,
+        Some(limit) => timeout(limit, waiting).await.map_err(|_| {
+            Error::TimedOut(format!("{} has not ended after {} s", args.name, limit.as_secs_f64()))
+        })??,
+    };
+    let sentence = format!("{} {}", run.name(), outcome(&run));
+    context.print(&run.json, &sentence)?;
+    Ok(exit_code(run.state, run.exit_code))
+}
+
+/// The run's record once it has ended.
+pub(super) async fn ended(client: &Client, mut run: Run) -> Result<Run, ClientError> {
+    let mut lost_since: Option<Instant> = None;
+    while !run.state.is_terminal() {
+        match watch(client, &run).await {
+            Ok(now) => run = now,
+            Err(error) if error.is_passing() => {
+                if lost_since.get_or_insert_with(Instant::now).elapsed() > RECONNECT_FOR {
+                    return Err(error);
+                }
+                sleep(RECONNECT_EVERY).await;
+                if client.get("/v1/ping").await.is_ok() {
+                    lost_since = None;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(run)
+}
+
+/// Listens before it looks, so that no end falls between the two.
+async fn watch(client: &Client, run: &Run) -> Result<Run, ClientError> {
+    let id = run.id.to_string();
+    let mut socket = Socket::open(client, &run.project).await?;
+    socket.send(&json!({"type": "subscribe", "channel": "events"})).await?;
+    loop {
+        let now = Run::of(client.get(&format!("/api/v1/tasks/{id}")).await?)?;
+        if now.state.is_terminal() {
+            socket.close().await;
+            return Ok(now);
+        }
+        let event = timeout(LOOK_AGAIN_EVERY, next_event(&mut socket, &id)).await;
+        event.unwrap_or(Ok(()))?;
+    }
+}
+
+async fn next_event(socket: &mut Socket, id: &str) -> Result<(), ClientError> {
+    loop {
+        if let Frame::Event { task_id: Some(task) } = socket.next().await?
+            && task == id
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The exit code that stands for the end of a run: its own, if it has one.
+pub(super) fn exit_code(state: RunState, own: Option<i32>) -> u8 {
+    match (own.and_then(|own| u8::try_from(own).ok()), state) {
+        (Some(own), _) => own,
+        (None, RunState::Done) => code::OK,
+        (None, RunState::Stopped) => STOPPED,
+        (None, RunState::Failed | RunState::Starting | RunState::Running) => code::FAILED,
+    }
+}
+
+/// How a run ended, in words.
+pub(super) fn outcome(run: &Run) -> String {
+    let how = match (&run.signal, run.exit_code, &run.error) {
+        (Some(signal), ..) => format!(" ({signal})"),
+        (None, Some(0), _) => String::new(),
+        (None, Some(own), _) => format!(" (exit code {own})"),
+        (None, None, Some(error)) => format!(" ({error})"),
+        (None, None, None) => String::new(),
+    };
+    let time = run.duration_ms.map(|ms| format!(" after {}", span(ms)));
+    format!("{}{how}{}", run.state, time.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_code_wins() {
+        assert_eq!(exit_code(RunState::Done, Some(0)), 0);
+        assert_eq!(exit_code(RunState::Failed, Some(137)), 137);
+        assert_eq!(exit_code(RunState::Stopped, Some(0)), 0);
+        assert_eq!(exit_code(RunState::Stopped, None), 143);
+        assert_eq!(exit_code(RunState::Failed, None), 1);
+    }
+
+    #[test]
+    fn seconds_are_whole_or_not() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["-1", "x", "NaN", "inf", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Requests over the control socket, one connection each.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Error, Refused};
+
+/// The most bytes of a JSON answer; more is nonsense.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// How long the daemon may take to answer. A stop waits for the process tree, which gets 5 s before it is killed.
+const PATIENCE_S: u64 = 60;
+
+/// A way to the daemon. Cheap to clone; connects anew for each request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon listening at `socket`.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks for `path`, which must need no escaping.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Sends `body` to `path`.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Deletes what is at `path`; answers `null` where the daemon says nothing.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn delete(&self, path: &str) -> Result<Value, Error> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    /// Follows the cursors of a list until `limit` items are there or the list ends.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn list(&self, path: &str, limit: usize) -> Result<Vec<Value>, Error> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let first = format!("{path}{mark}limit={}", limit.clamp(1, 500));
+        let (mut items, mut next) = (Vec::new(), first.clone());
+        loop {
+            let mut page = self.get(&next).await?;
+            let Value::Array(more) = page["items"].take() else {
+                return Err(Error::Nonsense(format!("{path} is not a list")));
+            };
+            let stuck = more.is_empty();
+            items.extend(more);
+            let cursor = page["next_cursor"].as_str().filter(|_| !stuck && items.len() < limit);
+            let Some(cursor) = cursor else { break };
+            next = format!("{first}&cursor={}", query_value(cursor));
+        }
+        items.truncate(limit);
+        Ok(items)
+    }
+
+    /// Begins to read the bytes at `path`.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn download(&self, path: &str) -> Result<Download, Error> {
+        let mut answer = self.send(Method::GET, path, None).await?;
+        if answer.response.status().is_success() {
+            return Ok(Download(answer));
+        }
+        let (status, body) = answer.collect().await?;
+        Err(Error::Refused(Refused::of_body(status, &body)))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let work = async {
+            let mut answer = self.send(method, path, body).await?;
+            answer.collect().await
+        };
+        let patience = Duration::from_secs(PATIENCE_S);
+        let (status, body) = timeout(patience, work).await.map_err(|_| Error::TimedOut(PATIENCE_S))??;
+        match status {
+            200..300 if body.is_empty() => Ok(Value::Null),
+            200..300 => serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string())),
+            _ => Err(Error::Refused(Refused::of_body(status, &body))),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Error> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let mut driver = JoinSet::new();
+        // What ends the connection badly shows in the answer, too.
+        driver.spawn(async move { connection.await.unwrap_or_default() });
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)));
+        let request = request.map_err(|error| Error::Nonsense(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(lost)?;
+        Ok(Answer { response, _driver: driver })
+    }
+
+    pub(super) async fn connect(&self) -> Result<UnixStream, Error> {
+        UnixStream::connect(&self.socket).await.map_err(|error| {
+            let socket = self.socket.clone();
+            let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+            if absent { Error::NotRunning { socket } } else { Error::Connect { socket, error } }
+        })
+    }
+}
+
+fn lost(error: hyper::Error) -> Error {
+    Error::Lost(error.to_string())
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986 §2.3).
+fn query_value(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let one = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(one).collect()
+}
+
+/// A response together with the task that moves its bytes, which ends with it.
+#[derive(Debug)]
+struct Answer {
+    response: Response<Incoming>,
+    _driver: JoinSet<()>,
+}
+
+impl Answer {
+    async fn collect(&mut self) -> Result<(u16, Bytes), Error> {
+        let status = self.response.status().as_u16();
+        let body = Limited::new(self.response.body_mut(), MAX_ANSWER_BYTES).collect().await;
+        Ok((status, body.map_err(|error| Error::Lost(error.to_string()))?.to_bytes()))
+    }
+}
+
+/// The bytes of a long answer, piece by piece.
+#[derive(Debug)]
+pub struct Download(Answer);
+
+impl Download {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the connection ends before the answer does.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(frame) = self.0.response.body_mut().frame().await {
+            if let Ok(bytes) = frame.map_err(lost)?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_survive_a_query() {
+        assert_eq!(query_value("01AB-_.~"), "01AB-_.~");
+        assert_eq!(query_value("a&b=é"), "a%26b%3D%C3%A9");
+    }
+
+    #[tokio::test]
+    async fn says_that_nobody_listens() {
+        let temp = tempfile::tempdir().unwrap();
+        let client = Client::new(temp.path().join("kas.sock"));
+        assert!(matches!(client.get("/v1/ping").await, Err(Error::NotRunning { .. })));
+        drop(std::os::unix::net::UnixListener::bind(client.socket()).unwrap());
+        assert!(matches!(client.get("/v1/ping").await, Err(Error::NotRunning { .. })));
+    }
+}

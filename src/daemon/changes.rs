@@ -1,0 +1,270 @@
+//! What callers want changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::handle::{Answer, Handle, internal, not_found};
+use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
+use super::refusal::{Code, Refusal};
+use super::step::history_of;
+use super::view::{Confirmed, LaunchRequest, Launched, ProjectSummary, ReloadReport, What};
+use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
+use crate::project::TaskDef;
+use crate::store::IdempotencyKey;
+
+/// The longest ad-hoc command, in characters (`spec/protocol.md` §3).
+const COMMAND_CHARS: usize = 4096;
+
+impl Handle {
+    /// Launches a task or an ad-hoc command; answers once it is recorded.
+    ///
+    /// # Errors
+    /// Unknown project or task, a bad directory or command, a limit, or the store.
+    pub async fn launch(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        request: LaunchRequest,
+    ) -> Answer<Launched> {
+        let project = self.fresh(project).await?;
+        if let Some(key) = &request.idempotency_key {
+            let key = IdempotencyKey { operator: actor.operator.clone(), key: key.clone() };
+            let earlier = self.0.store.earlier(project.id.clone(), key, TimeMs::now()).await?;
+            if let Some(earlier) = earlier {
+                return Ok(Launched::Instance(Box::new(super::perform::earlier_run(earlier)?)));
+            }
+        }
+        let (plan, asks) = self.plan(&project, request)?;
+        let ask = if asks { Some(random_id()?) } else { None };
+        let (actor, plan) = (actor.clone(), Box::new(plan));
+        let Reply::Launched(launched) = self.ask(|reply| Input::Launch { reply, actor, plan, ask }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(launched)
+    }
+
+    /// What a request means now, and whether the task wants a person's yes first.
+    fn plan(&self, project: &Project, request: LaunchRequest) -> Answer<(Plan, bool)> {
+        let (task, definition) = match request.what {
+            What::Task(name) => {
+                let found = project.tasks.iter().find(|task| task.name.as_str() == name);
+                let task = found.ok_or_else(|| unknown_task(project, &name))?;
+                (Some(task), definition(project, task, request.size)?)
+            }
+            What::AdHoc { command, cwd } => {
+                let cwd = in_project(project, cwd.as_deref())?;
+                let command = checked_command(command)?;
+                (None, Definition { command, cwd, env: BTreeMap::new(), size: request.size })
+            }
+        };
+        let plan = Plan {
+            id: self.new_id()?,
+            project: project.id.clone(),
+            task: task.map(|task| task.name.clone()),
+            definition,
+            history: task.and_then(history_of),
+            restarted_from: None,
+            idempotency_key: request.idempotency_key,
+        };
+        Ok((plan, task.is_some_and(|task| task.confirm)))
+    }
+
+    fn new_id(&self) -> Answer<InstanceId> {
+        self.0.ids.next(TimeMs::now()).map_err(|_| internal("The system gives no random bytes."))
+    }
+
+    /// Answers a question asked by a launch.
+    ///
+    /// # Errors
+    /// `gone` when the question expired or was used, `conflict` when the definition changed since, a limit, or the store.
+    pub async fn confirm(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        confirm_id: &str,
+        proceed: bool,
+    ) -> Answer<Confirmed> {
+        let project = self.fresh(project).await?;
+        let asking = project.tasks.iter().filter(|task| task.confirm);
+        let now = asking
+            .filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
+        let given = Box::new(Confirmation {
+            definitions: now.collect(),
+            project: project.id,
+            confirm_id: confirm_id.to_owned(),
+            proceed,
+            id: self.new_id()?,
+        });
+        let actor = actor.clone();
+        let Reply::Confirmed(confirmed) = self.ask(|reply| Input::Confirm { reply, actor, given }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(confirmed)
+    }
+
+    /// Stops a run; answers when nothing of its process tree lives.
+    ///
+    /// # Errors
+    /// `conflict` when it is over.
+    pub async fn stop(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
+        let before = self.instance(id).await?;
+        if before.state.is_terminal() {
+            let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {}.", before.state));
+            return Err(refusal.reason("not_running"));
+        }
+        let actor = actor.clone();
+        let Reply::Instance(instance) = self.ask(|reply| Input::Stop { reply, actor, id }).await? else {
+            return Err(unexpected());
+        };
+        Ok(*instance)
+    }
+
+    /// Stops if needed, then launches the same definition again; answers the new instance.
+    ///
+    /// # Errors
+    /// As [`Handle::launch`].
+    pub async fn restart(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
+        let record = self.0.store.run(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
+        let (old, definition) = (record.run.instance, record.definition);
+        let project = self.known(&old.project_id)?;
+        if !old.state.is_terminal() {
+            match self.stop(actor, id).await {
+                Err(refusal) if refusal.code != Code::Conflict => return Err(refusal),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let below = definition.cwd.strip_prefix(&project.path).ok().and_then(Path::to_str);
+        in_project(&project, Some(below.unwrap_or(&definition.cwd.to_string_lossy())))?;
+        let plan = Plan {
+            id: self.new_id()?,
+            project: old.project_id,
+            task: old.task_name,
+            definition,
+            history: old.history,
+            restarted_from: Some(id),
+            idempotency_key: None,
+        };
+        let (actor, plan) = (actor.clone(), Box::new(plan));
+        let Reply::Launched(Launched::Instance(instance)) =
+            self.ask(|reply| Input::Launch { reply, actor, plan, ask: None }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(*instance)
+    }
+
+    /// Deletes an ended instance: window, record, transcript.
+    ///
+    /// # Errors
+    /// `conflict` while it runs, `not_found`.
+    pub async fn delete(&self, id: InstanceId) -> Answer<()> {
+        self.ask(|reply| Input::Delete { reply, target: DeleteTarget::One(id) }).await.map(|_| ())
+    }
+
+    /// Deletes every ended instance of a project; answers how many.
+    ///
+    /// # Errors
+    /// `not_found`, or the store.
+    pub async fn cleanup(&self, project: &ProjectId) -> Answer<u64> {
+        let target = DeleteTarget::Project(project.clone());
+        let Reply::Count(count) = self.ask(|reply| Input::Delete { reply, target }).await? else {
+            return Err(unexpected());
+        };
+        Ok(count)
+    }
+
+    /// Registers a project directory.
+    ///
+    /// # Errors
+    /// `invalid_request` with the problems in `details`, `conflict` when it is known or its id is taken.
+    pub async fn add_project(&self, path: PathBuf) -> Answer<ProjectSummary> {
+        let project = self.0.files.read_new(&path).await?;
+        let Reply::Project(summary) = self.ask(|reply| Input::AddProject { reply, project }).await? else {
+            return Err(unexpected());
+        };
+        Ok(summary)
+    }
+
+    /// Registers the configuration's `repos`; one that cannot be is said and left out.
+    pub async fn register(&self, repos: &[PathBuf]) {
+        let known: Vec<PathBuf> = self.projects().into_iter().map(|project| project.path).collect();
+        for path in repos {
+            if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
+                continue;
+            }
+            if let Err(refusal) = self.add_project(path.clone()).await {
+                tracing::error!(path = %path.display(), "cannot register: {refusal}");
+            }
+        }
+    }
+
+    /// Stops a project's runs, destroys its tmux session and forgets it.
+    ///
+    /// # Errors
+    /// `not_found`, or what tmux or the store said.
+    pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
+        let (actor, id) = (actor.clone(), id.clone());
+        self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
+    }
+
+    /// Reads the configuration again and registers its new `repos`; the old one stays when the new one is bad.
+    ///
+    /// # Errors
+    /// `invalid_request` with the problems in `details`.
+    pub async fn reload(&self) -> Answer<ReloadReport> {
+        let (report, limits) = self.0.facts.reload().await?;
+        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+        self.0.inbox.send(Input::Limits(limits)).await.map_err(closing)?;
+        self.register(&self.0.facts.config().repos).await;
+        Ok(report)
+    }
+}
+
+/// An answer of another kind than the question, which `step` never gives.
+fn unexpected() -> Refusal {
+    internal("The daemon gave an answer of the wrong kind.")
+}
+
+fn unknown_task(project: &Project, name: &str) -> Refusal {
+    let names = project.tasks.iter().map(|task| task.name.as_str());
+    let hint = crate::project::closest(name, names).map(|near| format!(" Did you mean {near}?"));
+    let message = format!("Project {} has no task {name:?}.{}", project.id, hint.unwrap_or_default());
+    Refusal::new(Code::NotFound, message).reason("unknown_task")
+}
+
+/// What a task would run now.
+fn definition(project: &Project, task: &TaskDef, size: Size) -> Answer<Definition> {
+    let cwd = in_project(project, task.cwd.as_deref())?;
+    Ok(Definition { command: task.command.clone(), cwd, env: task.env.clone(), size })
+}
+
+/// A directory of the project, proven to be in it.
+fn in_project(project: &Project, relative: Option<&str>) -> Answer<PathBuf> {
+    let opened = crate::config::project_cwd(&project.path, relative);
+    let refused = |error: crate::config::CwdError| {
+        Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
+    };
+    Ok(opened.map_err(refused)?.path)
+}
+
+/// An id nobody can guess.
+fn random_id() -> Answer<String> {
+    let nonce = crate::journal::Nonce::random().map_err(|_| internal("The system gives no random bytes."))?;
+    Ok(nonce.hex())
+}
+
+fn checked_command(command: String) -> Answer<String> {
+    let bad = |message: &str, reason| Err(Refusal::new(Code::InvalidRequest, message).reason(reason));
+    if command.trim().is_empty() {
+        return bad("The command is empty.", "command_empty");
+    }
+    if command.contains('\0') {
+        return bad("The command contains a NUL byte.", "command_nul");
+    }
+    if command.chars().count() > COMMAND_CHARS {
+        return bad("The command is longer than 4096 characters. Put it in a script.", "command_too_long");
+    }
+    Ok(command)
+}

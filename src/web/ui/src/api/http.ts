@@ -1,0 +1,45 @@
+// Requests to the daemon: JSON both ways, the session's key on each, errors as one type.
+
+import { sessionKey, sessionLost } from './session';
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly reason: string | null,
+  ) {
+    super(message);
+  }
+}
+
+const UNREACHABLE = 'The daemon does not answer.';
+
+/** `path` is below `/api/v1`. Rejects with `ApiError` only; status 0 is "not reached". */
+export async function request<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const init: RequestInit = {
+    method,
+    credentials: 'same-origin',
+    cache: 'no-store',
+    headers: { 'X-Kas-Key': sessionKey() ?? '', ...(method === 'GET' ? {} : { 'Content-Type': 'application/json' }), ...headers },
+  };
+  if (method !== 'GET') init.body = JSON.stringify(body ?? {});
+  const response = await fetch(`/api/v1${path}`, init).catch(() => {
+    throw new ApiError(0, 'unavailable', UNREACHABLE, null);
+  });
+  if (!response.ok) throw await failure(response);
+  return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
+}
+
+async function failure(response: Response): Promise<ApiError> {
+  if (response.status === 401) sessionLost();
+  const body: unknown = await response.json().catch(() => null);
+  const { code, message, details } = (body as ErrorBody | null)?.error ?? {};
+  return new ApiError(response.status, code ?? 'internal', message ?? `The daemon answered ${response.status}.`, details?.reason ?? null);
+}
+
+interface ErrorBody {
+  error?: { code?: string; message?: string; details?: { reason?: string } | null };
+}
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

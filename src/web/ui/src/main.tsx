@@ -1,0 +1,15 @@
+// Starts the page.
+
+import { render } from 'solid-js/web';
+import { startSession } from './api/session';
+import { followLinks } from './route';
+import { startClock } from './state/clock';
+import './style.css';
+import { styleThroughCssom } from './terminal/csp';
+import { App } from './view/App';
+
+styleThroughCssom();
+followLinks();
+startClock();
+void startSession();
+render(() => <App />, document.getElementById('app') as HTMLElement);

@@ -1,0 +1,62 @@
+// Launching, and the question that may come before it.
+
+import { createSignal } from 'solid-js';
+import * as calls from '../api/calls';
+import { messageOf } from '../api/http';
+import type { ConfirmRequired, Instance, Launch } from '../api/types';
+import { go, projectPath, taskPath } from '../route';
+import { tell } from './announce';
+import type { ProjectStore } from './project';
+
+export interface Question extends ConfirmRequired {
+  project: ProjectStore;
+}
+
+const [question, setQuestion] = createSignal<Question | null>(null);
+export { question };
+
+const isQuestion = (answer: Instance | ConfirmRequired): answer is ConfirmRequired => 'confirm_required' in answer;
+
+/** Launches and shows the run's terminal; asks first where the task wants that. */
+export const run = (project: ProjectStore, what: Launch): Promise<boolean> => begin(project, () => calls.launch(project.id, what));
+
+export const restart = (project: ProjectStore, id: string): Promise<boolean> => begin(project, () => calls.restart(id));
+
+async function begin(project: ProjectStore, start: () => Promise<Instance | ConfirmRequired>): Promise<boolean> {
+  return attempt(project, async () => {
+    const answer = await start();
+    if (isQuestion(answer)) setQuestion({ ...answer, project });
+    else go(taskPath(project.id, answer.id));
+  });
+}
+
+export async function answer(asked: Question, proceed: boolean): Promise<void> {
+  setQuestion(null);
+  await attempt(asked.project, async () => {
+    const result = await calls.answerConfirm(asked.project.id, asked.confirm_id, proceed);
+    if ('id' in result) go(taskPath(asked.project.id, result.id));
+  });
+}
+
+export const stop = (project: ProjectStore, id: string): Promise<boolean> =>
+  attempt(project, async () => void (await calls.stop(id)));
+
+/** Deletes an ended run; the view goes on to `next`, or to the project. */
+export const remove = (project: ProjectStore, id: string, next: string | null): Promise<boolean> =>
+  attempt(project, async () => {
+    await calls.remove(id);
+    go(next === null ? projectPath(project.id) : taskPath(project.id, next), 'replace');
+  });
+
+/** Does it, shows what went wrong, and looks at the project again; whether it went well. */
+export async function attempt(project: ProjectStore, work: () => Promise<void>): Promise<boolean> {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    tell(messageOf(error));
+    return false;
+  } finally {
+    project.refresh();
+  }
+}

@@ -1,0 +1,50 @@
+// Decides whether the terminal may answer a program's questions (who are you, where is the cursor, which colours…).
+// An answer is input: in tmux it was given already, and an answer to replayed output would be typed into the shell.
+
+import type { IParser } from '@xterm/xterm';
+
+/** CSI functions that ask for an answer. */
+const CSI_QUERIES = [
+  { final: 'c' }, // primary device attributes
+  { prefix: '>', final: 'c' },
+  { prefix: '=', final: 'c' },
+  { final: 'n' }, // device status, cursor position
+  { prefix: '?', final: 'n' },
+  { prefix: '>', final: 'q' }, // terminal version
+  { intermediates: '$', final: 'p' }, // modes
+  { prefix: '?', intermediates: '$', final: 'p' },
+  { prefix: '?', final: 'u' }, // keyboard protocol
+  { final: 'x' }, // terminal parameters
+  { intermediates: '*', final: 'y' }, // checksums
+  { intermediates: '$', final: 'w' }, // presentation state
+] as const;
+
+/** DCS functions that ask for an answer: settings, and terminfo strings. */
+const DCS_QUERIES = [
+  { intermediates: '$', final: 'q' },
+  { intermediates: '+', final: 'q' },
+] as const;
+
+/** OSC numbers that set a colour, or with `?` in a colour's place ask for it. */
+const OSC_COLOURS = [4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+
+/** Window operations that report; the others of `CSI t` move or resize, or keep titles. */
+const WINDOW_REPORTS = new Set([11, 13, 14, 15, 16, 18, 19, 20, 21]);
+
+const OSC_CLIPBOARD = 52;
+
+/** Makes `parser` pass a question on to the terminal only while `allowed()`. */
+export function guardReplies(parser: IParser, allowed: () => boolean): void {
+  const swallow = (): boolean => !allowed();
+  for (const id of CSI_QUERIES) parser.registerCsiHandler(id, swallow);
+  for (const id of DCS_QUERIES) parser.registerDcsHandler(id, swallow);
+  for (const id of OSC_COLOURS) {
+    parser.registerOscHandler(id, (data) => data.split(';').includes('?') && !allowed());
+  }
+  parser.registerCsiHandler({ final: 't' }, ([operation]) => WINDOW_REPORTS.has(Number(operation)) && !allowed());
+  // The clipboard is the operator's: a program neither reads nor writes it.
+  parser.registerOscHandler(OSC_CLIPBOARD, () => true);
+}
+
+/** A focus report, which is true only when the operator just moved the focus. */
+export const isFocusReport = (data: string): boolean => data === '\x1b[I' || data === '\x1b[O';

@@ -1,0 +1,200 @@
+// A terminal on the page: xterm.js on one side, a channel of the socket on the other.
+
+import { FitAddon } from '@xterm/addon-fit';
+import { WebLinksAddon } from '@xterm/addon-web-links';
+import { Terminal } from '@xterm/xterm';
+import '@xterm/xterm/css/xterm.css';
+import { Channel, type ChannelState, type Size } from '../stream/channel';
+import type { Mode, ServerMessage } from '../stream/message';
+import type { Socket } from '../stream/socket';
+import { isCopyKey, isLeaveKey } from './keys';
+import { claimOn, type Claim } from './owner';
+import { guardReplies, isFocusReport } from './replies';
+import { rememberSize, usableSize } from './size';
+import { onThemeChange, theme } from './theme';
+import { Writer } from './writer';
+
+export interface TerminalDeps {
+  socket: Socket;
+  channel: string;
+  mode: Mode;
+  /** Whether this page may answer a program's questions; false where tmux answers them. */
+  answers: boolean;
+  /** Makes the screen readable for screen readers, at some cost. */
+  screenReader: boolean;
+  state(state: ChannelState): void;
+  /** The size is not what this page would take, because another viewer works in the terminal. */
+  foreignSize(foreign: boolean): void;
+  /** Something the operator tried did not happen. */
+  notice(text: string): void;
+  /** The operator wants to open a link that a program printed. */
+  link(url: string): void;
+  /** The operator wants the keyboard focus out of the terminal. */
+  leave(): void;
+}
+
+export interface OpenTerminal {
+  focus(): void;
+  dispose(): void;
+}
+
+const SCROLLBACK_LINES = 10_000;
+const HIDE_CURSOR = '\x1b[?25l';
+/** One paste. The daemon holds about this much for a program that does not read yet; more would arrive in part. */
+const INPUT_LIMIT_BYTES = 240 * 1024;
+const RESIZE_SETTLES_MS = 120;
+const FONT = 'ui-monospace, "JetBrains Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+
+export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTerminal {
+  const term = newTerminal(deps);
+  const fit = new FitAddon();
+  term.loadAddon(fit);
+  term.open(container);
+  const measure = (): Size | null => usableSize(fit.proposeDimensions());
+
+  const writer = new Writer(term, (offset, idle) => channel.rendered(offset, idle));
+  const channel: Channel = new Channel(deps.channel, deps.mode, {
+    screen: writer,
+    send: (message) => deps.socket.send(message),
+    sendBinary: (frame) => deps.socket.sendBinary(frame),
+    size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
+    changed: (state) => {
+      show(term, state, channel.mode);
+      deps.state(state);
+    },
+    notice: (text) => deps.notice(text),
+  });
+  const claim = claimOn(deps.channel);
+  guardReplies(term.parser, () => deps.answers && claim.held() && !channel.sizedByOther && writer.parsesLive);
+
+  const stops = [
+    keepSize(container, term, channel, claim, measure, deps),
+    sendInput(container, term, channel, deps),
+    onThemeChange(() => (term.options.theme = theme())),
+    deps.socket.attach(deps.channel, {
+      opened: () => channel.subscribe(),
+      closed: () => channel.disconnected(),
+      message: (message) => hear(channel, message),
+      frame: (frame) => channel.onFrame(frame),
+    }),
+    () => channel.disconnected(),
+    () => claim.dispose(),
+    () => term.dispose(),
+  ];
+  return { focus: () => term.focus(), dispose: () => stops.forEach((stop) => stop()) };
+}
+
+function newTerminal(deps: TerminalDeps): Terminal {
+  const term = new Terminal({
+    fontFamily: FONT,
+    fontSize: 14,
+    scrollback: SCROLLBACK_LINES,
+    scrollOnEraseInDisplay: true,
+    minimumContrastRatio: 4.5,
+    theme: theme(),
+    disableStdin: true,
+    screenReaderMode: deps.screenReader,
+    linkHandler: { activate: (_event, url) => deps.link(url), allowNonHttpProtocols: false },
+  });
+  term.loadAddon(new WebLinksAddon((_event, url) => deps.link(url)));
+  term.attachCustomKeyEventHandler((event) => !pageKey(event, term, deps));
+  return term;
+}
+
+/** Handles the keys that are the page's; true when this was one. */
+function pageKey(event: KeyboardEvent, term: Terminal, deps: TerminalDeps): boolean {
+  const copies = isCopyKey(event) && term.hasSelection();
+  if (!copies && !isLeaveKey(event)) return false;
+  event.preventDefault();
+  if (event.type !== 'keydown') return true;
+  if (copies) navigator.clipboard.writeText(term.getSelection()).catch(() => deps.notice('The browser did not allow copying.'));
+  else deps.leave();
+  return true;
+}
+
+/** Takes keys only while they reach the program, and shows a cursor only then. */
+function show(term: Terminal, state: ChannelState, mode: Mode): void {
+  const takesInput = state.at === 'live' && mode === 'interactive';
+  term.options.disableStdin = !takesInput;
+  term.options.cursorBlink = takesInput && !matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (state.at === 'ended') term.write(HIDE_CURSOR);
+}
+
+function hear(channel: Channel, message: ServerMessage): void {
+  if (message.type === 'subscribed') channel.onSubscribed(message);
+  else if (message.type === 'pty.gap') channel.onGap(message);
+  else if (message.type === 'pty.size') channel.onSize(message);
+  else if (message.type === 'pty.exit') channel.onExit(message);
+  else if (message.type === 'error') channel.onError(message);
+}
+
+/** The terminal follows the page's size while nobody else works in it; to work in it makes it follow. */
+function keepSize(
+  container: HTMLElement,
+  term: Terminal,
+  channel: Channel,
+  claim: Claim,
+  measure: () => Size | null,
+  deps: TerminalDeps,
+): () => void {
+  const differs = (size: Size): boolean => size.cols !== term.cols || size.rows !== term.rows;
+  const report = (): void => {
+    const size = measure();
+    deps.foreignSize(channel.sizedByOther && size !== null && differs(size));
+  };
+  const settle = (): void => {
+    const size = measure();
+    if (size === null) return;
+    rememberSize(size);
+    if (!channel.sizedByOther && differs(size)) channel.resize(size);
+    report();
+  };
+  const take = (): void => {
+    claim.take();
+    if (!channel.sizedByOther) return;
+    const size = measure();
+    if (size !== null) channel.resize(size);
+    report();
+  };
+
+  let timer = 0;
+  const observer = new ResizeObserver(() => {
+    clearTimeout(timer);
+    timer = window.setTimeout(settle, RESIZE_SETTLES_MS);
+  });
+  observer.observe(container);
+  const gestures = ['focusin', 'keydown', 'pointerdown'] as const;
+  for (const gesture of gestures) container.addEventListener(gesture, take);
+  const resized = term.onResize(report);
+  return () => {
+    clearTimeout(timer);
+    observer.disconnect();
+    resized.dispose();
+    for (const gesture of gestures) container.removeEventListener(gesture, take);
+  };
+}
+
+/** Sends keys, pastes, mouse reports and permitted answers; says when it cannot. */
+function sendInput(container: HTMLElement, term: Terminal, channel: Channel, deps: TerminalDeps): () => void {
+  const utf8 = new TextEncoder();
+  // xterm reports the focus when a program asks for reports, too; only what the operator just did is true.
+  let focusMoves = false;
+  const focusMoved = (): void => {
+    focusMoves = true;
+    setTimeout(() => (focusMoves = false));
+  };
+  const send = (data: Uint8Array): void => {
+    if (data.length > INPUT_LIMIT_BYTES || !deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing of it was sent.');
+    else if (!channel.input(data)) deps.notice('Not connected: the input was not sent.');
+  };
+  const text = term.onData((data) => {
+    if (!isFocusReport(data) || focusMoves) send(utf8.encode(data));
+  });
+  const binary = term.onBinary((data) => send(Uint8Array.from(data, (char) => char.charCodeAt(0))));
+  for (const type of ['focus', 'blur']) container.addEventListener(type, focusMoved, true);
+  return () => {
+    text.dispose();
+    binary.dispose();
+    for (const type of ['focus', 'blur']) container.removeEventListener(type, focusMoved, true);
+  };
+}

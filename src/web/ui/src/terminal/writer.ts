@@ -1,0 +1,60 @@
+// The queue between the stream and the terminal: keeps order, tells what is on the screen, and knows while a chunk is
+// parsed whether it is live or replay.
+
+import type { Screen } from '../stream/channel';
+
+/** What is used of a terminal. */
+export interface Target {
+  write(data: string | Uint8Array, done: () => void): void;
+  resize(cols: number, rows: number): void;
+}
+
+interface Chunk {
+  /** Offset after it; null for what is not part of the stream. */
+  end: number | null;
+  live: boolean;
+}
+
+/** CAN ends an unfinished sequence without running it; RIS forgets screen, history and modes. In order with the bytes. */
+const RESET = '\x18\x1bc';
+
+export class Writer implements Screen {
+  /** Written and not parsed yet, oldest first. The stream's flow control bounds it. */
+  readonly #queue: Chunk[] = [];
+
+  constructor(
+    private readonly target: Target,
+    private readonly rendered: (offset: number, idle: boolean) => void,
+  ) {}
+
+  /** Whether the bytes being parsed right now came from a program that still waits for an answer. */
+  get parsesLive(): boolean {
+    return this.#queue[0]?.live ?? false;
+  }
+
+  write(bytes: Uint8Array, end: number, live: boolean): void {
+    this.#push(bytes, { end, live });
+  }
+
+  reset(): void {
+    this.#push(RESET, { end: null, live: false });
+  }
+
+  gap(bytes: number): void {
+    this.#push(`\x18\x1b[0m\r\n\x1b[7m ${bytes} bytes were not kept \x1b[0m\r\n`, { end: null, live: false });
+  }
+
+  resize(cols: number, rows: number): void {
+    this.target.resize(cols, rows);
+  }
+
+  #push(data: string | Uint8Array, chunk: Chunk): void {
+    this.#queue.push(chunk);
+    this.target.write(data, () => this.#parsed());
+  }
+
+  #parsed(): void {
+    const chunk = this.#queue.shift();
+    if (chunk?.end != null) this.rendered(chunk.end, this.#queue.length === 0);
+  }
+}

@@ -1,0 +1,81 @@
+// A terminal with the line under it that says why it does not take input.
+
+import { createSignal, onCleanup, onMount, Show, type Component } from 'solid-js';
+import type { ChannelState } from '../stream/channel';
+import type { Mode } from '../stream/message';
+import { now } from '../state/clock';
+import { tell } from '../state/announce';
+import type { ProjectStore } from '../state/project';
+import { openTerminal } from '../terminal/terminal';
+import { askToOpen } from './Questions';
+
+export interface TerminalPaneProps {
+  project: ProjectStore;
+  channel: string;
+  mode: Mode;
+  answers: boolean;
+  label: string;
+  ended?: () => void;
+  /** Where the focus goes when it leaves the terminal. */
+  leave: () => void;
+}
+
+const READER_KEY = 'kas.screenReader';
+const [screenReader, setScreenReader] = createSignal(localStorage.getItem(READER_KEY) === 'yes');
+export { screenReader };
+
+export function toggleScreenReader(): void {
+  setScreenReader((on) => !on);
+  localStorage.setItem(READER_KEY, screenReader() ? 'yes' : 'no');
+}
+
+export const TerminalPane: Component<TerminalPaneProps> = (props) => {
+  let container!: HTMLDivElement;
+  const [state, setState] = createSignal<ChannelState>({ at: 'detached' });
+  const [foreign, setForeign] = createSignal(false);
+  onMount(() => {
+    const terminal = openTerminal(container, {
+      socket: props.project.socket,
+      channel: props.channel,
+      mode: props.mode,
+      answers: props.answers,
+      screenReader: screenReader(),
+      state: (next) => {
+        setState(next);
+        if (next.at === 'ended') props.ended?.();
+      },
+      foreignSize: setForeign,
+      notice: tell,
+      link: askToOpen,
+      leave: () => props.leave(),
+    });
+    // On a touch screen the focus would bring up the keyboard and hide half of what there is to see.
+    if (props.mode === 'interactive' && !matchMedia('(pointer: coarse)').matches) terminal.focus();
+    onCleanup(() => terminal.dispose());
+  });
+  return (
+    <div class="terminal-pane" data-state={state().at}>
+      <div class="terminal-box" ref={container} role="group" aria-label={props.label} aria-describedby="terminal-help" />
+      <p id="terminal-help" class="visually-hidden">
+        All keys go to the program. Press Control Shift L to leave the terminal.
+      </p>
+      <Show when={trouble(state(), props.project)}>{(text) => <p class="strip warn">{text()}</p>}</Show>
+      <Show when={foreign() && state().at === 'live'}>
+        <p class="strip aside">Sized by another viewer; click or type to take over the size.</p>
+      </Show>
+    </div>
+  );
+};
+
+/** Why the terminal stands still; null while it does not. */
+function trouble(state: ChannelState, project: ProjectStore): string | null {
+  if (state.at === 'refused') return state.message;
+  if (state.at === 'live' || state.at === 'ended') return null;
+  const link = project.link();
+  if (link.at === 'waiting') {
+    const seconds = Math.max(0, Math.ceil((link.retryAt - now()) / 1000));
+    return `Not connected: typing is blocked. Trying again${seconds > 0 ? ` in ${seconds} s` : ''}…`;
+  }
+  if (link.at === 'signed-out') return 'The session is over: typing is blocked. Run kas open in a terminal to go on here.';
+  return null;
+}

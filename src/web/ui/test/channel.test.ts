@@ -1,0 +1,386 @@
+// The channel's state machine, driven message by message.
+import { describe, expect, test } from 'vitest';
+import { ACK_BYTES, Channel, type ChannelState, type Size } from '../src/stream/channel';
+import { decodeFrame, Kind } from '../src/stream/frame';
+import type { ClientMessage, Exit, Subscribed } from '../src/stream/message';
+
+const NAME = 'pty:task:A';
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** A channel whose screen, wire and states are written down. */
+function setup(size: Size | null = { cols: 80, rows: 24 }) {
+  const drawn: string[] = [];
+  const sent: ClientMessage[] = [];
+  const binary: Uint8Array[] = [];
+  const states: ChannelState['at'][] = [];
+  const notices: string[] = [];
+  const channel = new Channel(NAME, 'interactive', {
+    screen: {
+      write: (bytes, end, live) => drawn.push(`${live ? 'live' : 'old'} ${text(bytes)} @${end}`),
+      reset: () => drawn.push('reset'),
+      gap: (bytes) => drawn.push(`gap ${bytes}`),
+      resize: (cols, rows) => drawn.push(`${cols}x${rows}`),
+    },
+    send: (message) => sent.push(message),
+    sendBinary: (frame) => binary.push(frame),
+    size: () => size,
+    changed: (state) => states.push(state.at),
+    notice: (said) => notices.push(said),
+  });
+  const take = <T>(list: T[]): T[] => list.splice(0);
+  const frame = (kind: Kind, handle: number, offset: number, data: string) =>
+    channel.onFrame({ kind, handle, offset, payload: new TextEncoder().encode(data) });
+  return {
+    channel,
+    binary,
+    states,
+    notices,
+    drawn: () => take(drawn),
+    sent: () => take(sent),
+    subscribed: (fields: Partial<Subscribed> = {}) =>
+      channel.onSubscribed({ type: 'subscribed', channel: NAME, handle: 1, offset: 0, cols: 80, rows: 24, state: 'running', replay: 'resume', ...fields }),
+    output: (offset: number, data: string, handle = 1) => frame(Kind.output, handle, offset, data),
+    snapshot: (offset: number, data: string, handle = 1) => frame(Kind.snapshot, handle, offset, data),
+    gap: (from: number, to: number) => channel.onGap({ type: 'pty.gap', channel: NAME, from, to, reason: 'evicted' }),
+    exit: (offset: number): Exit => {
+      const exit: Exit = { type: 'pty.exit', channel: NAME, state: 'done', exit_code: 0, signal: null, offset };
+      channel.onExit(exit);
+      return exit;
+    },
+  };
+}
+
+/** Subscribed from the start and at its live end, with all that was said so far taken. */
+function live() {
+  const it = setup();
+  it.channel.subscribe();
+  it.subscribed();
+  it.drawn();
+  it.sent();
+  return it;
+}
+
+describe('the first subscription', () => {
+  test('asks without an offset, with the size this page would like', () => {
+    const it = setup();
+    it.channel.subscribe();
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', cols: 80, rows: 24 }]);
+  });
+
+  test('asks for no size where this page has no say', () => {
+    const it = setup(null);
+    it.channel.subscribe();
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive' }]);
+    it.subscribed();
+    expect(it.channel.sizedByOther).toBe(true);
+  });
+
+  test('draws what was before as replay and what comes after as live, cut at the exact byte', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 5 });
+    it.output(0, 'abc');
+    it.output(3, 'defgh');
+    it.output(8, 'i');
+    expect(it.drawn()).toEqual(['80x24', 'old abc @3', 'old de @5', 'live fgh @8', 'live i @9']);
+  });
+
+  test('with a snapshot resets the screen, draws it, and goes on from its offset', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 900, replay: 'snapshot' });
+    it.gap(0, 900);
+    it.snapshot(1000, 'SCREEN');
+    it.output(1000, 'xy');
+    expect(it.drawn()).toEqual(['80x24', 'reset', 'old SCREEN @1000', 'live xy @1002']);
+  });
+
+  test('takes a snapshot of several frames for one, and the next for another', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 1000, replay: 'snapshot' });
+    it.snapshot(1000, 'FIRST');
+    it.snapshot(1000, 'SECOND');
+    it.gap(1000, 1000);
+    it.snapshot(1000, 'AGAIN');
+    expect(it.drawn()).toEqual(['80x24', 'reset', 'old FIRST @1000', 'old SECOND @1000', 'reset', 'old AGAIN @1000']);
+  });
+
+  test('to something without bytes starts at the live end', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 40, replay: 'none' });
+    it.output(40, 'a');
+    expect(it.drawn()).toEqual(['80x24', 'live a @41']);
+  });
+
+  test('that is refused says why and does not ask again', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.channel.onError({ type: 'error', code: 'not_found', message: 'no such run', channel: NAME });
+    expect(it.channel.state).toEqual({ at: 'refused', message: 'no such run' });
+    it.sent();
+    it.channel.subscribe();
+    expect(it.sent()).toEqual([]);
+  });
+});
+
+describe('errors', () => {
+  const error = (code: string) => ({ type: 'error', code, message: `${code}!`, channel: NAME }) as const;
+
+  test('of a living terminal are shown, but not that it has ended', () => {
+    const it = live();
+    it.channel.onError(error('rate_limited'));
+    it.channel.onError(error('conflict'));
+    expect(it.notices).toEqual(['rate_limited!']);
+    expect(it.channel.state.at).toBe('live');
+  });
+
+  test('where typing is forbidden make it a view', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.sent();
+    it.channel.onError(error('forbidden'));
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', mode: 'view' }]);
+    it.subscribed();
+    expect(it.channel.input(new Uint8Array(1))).toBe(false);
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.channel.onError(error('forbidden'));
+    expect(it.channel.state.at).toBe('refused');
+  });
+});
+
+describe('coming back', () => {
+  test('asks from the next byte and draws on without a reset', () => {
+    const it = live();
+    it.output(0, 'hello');
+    it.channel.disconnected();
+    expect(it.channel.state.at).toBe('detached');
+    it.drawn();
+    it.channel.subscribe();
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', from: 5 }]);
+    it.subscribed({ handle: 2, offset: 11 });
+    it.output(5, ' world', 2);
+    it.output(11, '!', 2);
+    expect(it.drawn()).toEqual(['80x24', 'old  world @11', 'live ! @12']);
+  });
+
+  test('starts over when the server does not have that many bytes', () => {
+    const it = live();
+    it.output(0, 'hello');
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.sent();
+    it.drawn();
+    it.channel.onError({ type: 'error', code: 'invalid_request', message: 'beyond the end', channel: NAME });
+    expect(it.drawn()).toEqual(['reset']);
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', cols: 80, rows: 24 }]);
+    it.subscribed({ handle: 2, offset: 2 });
+    it.output(0, 'he', 2);
+    expect(it.drawn()).toEqual(['80x24', 'old he @2']);
+  });
+
+  test('after the end stays at the end', () => {
+    const it = live();
+    it.output(0, 'x');
+    it.exit(1);
+    it.channel.disconnected();
+    it.channel.subscribe();
+    expect(it.sent()).toEqual([]);
+    expect(it.channel.state.at).toBe('ended');
+  });
+});
+
+describe('frames', () => {
+  test('of an old handle are dropped', () => {
+    const it = live();
+    it.output(0, 'a');
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.output(1, 'between', 1);
+    it.subscribed({ handle: 2, offset: 1 });
+    it.drawn();
+    it.output(1, 'stale', 1);
+    it.output(1, 'b', 2);
+    expect(it.drawn()).toEqual(['live b @2']);
+  });
+
+  test.each([
+    ['later', 7],
+    ['earlier', 2],
+  ])('that go on at an %s byte are not drawn, and the rest is asked for again', (_, offset) => {
+    const it = live();
+    it.output(0, 'abcde');
+    it.drawn();
+    it.output(offset, 'zz');
+    expect(it.drawn()).toEqual([]);
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', from: 5 }]);
+  });
+
+  test('that stay damaged end in words, not in asking for ever', () => {
+    const it = live();
+    for (let handle = 1; handle <= 4; handle += 1) {
+      it.output(100, 'zz', handle);
+      it.subscribed({ handle: handle + 1 });
+    }
+    expect(it.channel.state.at).toBe('refused');
+    expect(it.sent().map((message) => message.type)).toEqual(['subscribe', 'subscribe', 'subscribe', 'unsubscribe']);
+  });
+
+  test('that are good again forgive earlier damage', () => {
+    const it = live();
+    for (let round = 0; round < 10; round += 1) {
+      const at = round;
+      it.output(at, 'x', round + 1);
+      it.output(at + 50, 'zz', round + 1);
+      it.subscribed({ handle: round + 2, offset: at + 1 });
+    }
+    expect(it.channel.state.at).toBe('live');
+  });
+});
+
+describe('a gap', () => {
+  test('followed by a snapshot shows the snapshot', () => {
+    const it = live();
+    it.output(0, 'ab');
+    it.gap(2, 500);
+    it.snapshot(640, 'S');
+    it.output(640, 'c');
+    expect(it.drawn()).toEqual(['live ab @2', 'reset', 'old S @640', 'live c @641']);
+  });
+
+  test('followed by bytes is said in the terminal', () => {
+    const it = live();
+    it.gap(0, 500);
+    it.output(500, 'tail');
+    it.exit(504);
+    expect(it.drawn()).toEqual(['gap 500', 'live tail @504']);
+    expect(it.channel.state.at).toBe('ended');
+  });
+
+  test('followed by the end is said, too', () => {
+    const it = live();
+    it.output(0, 'a');
+    it.drawn();
+    it.gap(1, 9);
+    it.exit(9);
+    expect(it.drawn()).toEqual(['gap 8']);
+    expect(it.channel.state.at).toBe('ended');
+  });
+
+  test('where a snapshot was promised and only bytes came goes on with the bytes', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 30, replay: 'snapshot' });
+    it.gap(0, 20);
+    it.output(20, '0123456789');
+    expect(it.drawn()).toEqual(['80x24', 'gap 20', 'old 0123456789 @30']);
+  });
+});
+
+describe('the end', () => {
+  test('is reported with what it came to', () => {
+    const it = live();
+    it.output(0, 'bye');
+    const exit = it.exit(3);
+    expect(it.channel.state).toEqual({ at: 'ended', exit });
+  });
+
+  test('before the last byte is damage', () => {
+    const it = live();
+    it.output(0, 'by');
+    it.exit(3);
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', from: 2 }]);
+    expect(it.channel.state.at).toBe('subscribing');
+  });
+});
+
+describe('acknowledgements', () => {
+  test('are sent each 5 000 bytes while busy, and for the rest when idle', () => {
+    const it = live();
+    it.channel.rendered(ACK_BYTES - 1, false);
+    expect(it.sent()).toEqual([]);
+    it.channel.rendered(ACK_BYTES, false);
+    expect(it.sent()).toEqual([{ type: 'pty.ack', channel: NAME, offset: ACK_BYTES }]);
+    it.channel.rendered(ACK_BYTES + 10, false);
+    it.channel.rendered(ACK_BYTES + 12, true);
+    expect(it.sent()).toEqual([{ type: 'pty.ack', channel: NAME, offset: ACK_BYTES + 12 }]);
+    it.channel.rendered(ACK_BYTES + 12, true);
+    expect(it.sent()).toEqual([]);
+  });
+
+  test('are sent for a snapshot that nothing follows', () => {
+    const it = setup();
+    it.channel.subscribe();
+    it.subscribed({ offset: 70_000, replay: 'snapshot' });
+    it.snapshot(70_000, 'S');
+    it.sent();
+    it.channel.rendered(70_000, true);
+    expect(it.sent()).toEqual([{ type: 'pty.ack', channel: NAME, offset: 70_000 }]);
+  });
+
+  test('are not sent while detached, and made up for afterwards', () => {
+    const it = live();
+    it.output(0, 'abc');
+    it.channel.disconnected();
+    it.channel.rendered(3, true);
+    expect(it.sent()).toEqual([]);
+    it.channel.subscribe();
+    it.subscribed({ handle: 2, offset: 3 });
+    it.sent();
+    it.output(3, 'd', 2);
+    it.channel.rendered(4, true);
+    expect(it.sent()).toEqual([{ type: 'pty.ack', channel: NAME, offset: 4 }]);
+  });
+});
+
+describe('input', () => {
+  const typed = new TextEncoder().encode('ls\r');
+
+  test('goes out under the newest handle', () => {
+    const it = live();
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.subscribed({ handle: 9 });
+    expect(it.channel.input(typed)).toBe(true);
+    const frame = decodeFrame(it.binary[0]!.slice().buffer)!;
+    expect([frame.kind, frame.handle, text(frame.payload)]).toEqual([Kind.input, 9, 'ls\r']);
+  });
+
+  test('is blocked until subscribed, while detached, and after the end', () => {
+    const it = setup();
+    expect(it.channel.input(typed)).toBe(false);
+    it.channel.subscribe();
+    expect(it.channel.input(typed)).toBe(false);
+    it.subscribed();
+    it.channel.disconnected();
+    expect(it.channel.input(typed)).toBe(false);
+    it.channel.subscribe();
+    it.subscribed();
+    it.exit(0);
+    expect(it.channel.input(typed)).toBe(false);
+    expect(it.binary).toEqual([]);
+  });
+});
+
+describe('size', () => {
+  test('of another viewer is drawn and is not this page’s', () => {
+    const it = live();
+    expect(it.channel.sizedByOther).toBe(false);
+    it.channel.onSize({ type: 'pty.size', channel: NAME, cols: 132, rows: 50 });
+    expect(it.drawn()).toEqual(['132x50']);
+    expect(it.channel.sizedByOther).toBe(true);
+    it.channel.resize({ cols: 90, rows: 30 });
+    expect(it.drawn()).toEqual(['90x30']);
+    expect(it.sent()).toEqual([{ type: 'pty.resize', channel: NAME, cols: 90, rows: 30 }]);
+    expect(it.channel.sizedByOther).toBe(false);
+  });
+
+  test('that comes back as wished stays this page’s', () => {
+    const it = live();
+    it.channel.resize({ cols: 90, rows: 30 });
+    it.channel.onSize({ type: 'pty.size', channel: NAME, cols: 90, rows: 30 });
+    expect(it.channel.sizedByOther).toBe(false);
+  });
+});

@@ -1,0 +1,52 @@
+// The frame codec against bytes written by hand.
+import { describe, expect, test } from 'vitest';
+import { decodeFrame, encodeFrame, FRAME_LIMIT_BYTES, HEADER_BYTES, inputFrames, Kind } from '../src/stream/frame';
+
+const WIRE = [1, 0, 0, 1, 7, 0, 0, 0, 2, 0, 0, 0, 5, 0x61, 0xff];
+
+describe('frame', () => {
+  test('is read as kind, handle, offset, payload, big endian', () => {
+    const frame = decodeFrame(Uint8Array.from(WIRE).buffer);
+    expect(frame).toMatchObject({ kind: Kind.output, handle: 263, offset: 2 * 2 ** 32 + 5 });
+    expect([...frame!.payload]).toEqual([0x61, 0xff]);
+  });
+
+  test('is written the same way', () => {
+    const bytes = encodeFrame({ kind: Kind.output, handle: 263, offset: 2 * 2 ** 32 + 5, payload: Uint8Array.of(0x61, 0xff) });
+    expect([...bytes]).toEqual(WIRE);
+  });
+
+  test.each([0, 1, HEADER_BYTES - 1])('of %i bytes is none', (length) => {
+    expect(decodeFrame(Uint8Array.from(WIRE.slice(0, length)).buffer)).toBeNull();
+  });
+
+  test('of an unknown kind is none', () => {
+    expect(decodeFrame(Uint8Array.from([9, ...WIRE.slice(1)]).buffer)).toBeNull();
+  });
+
+  test('whose offset a number cannot count is none', () => {
+    expect(decodeFrame(Uint8Array.from([1, 0, 0, 0, 1, 255, 255, 255, 255, 255, 255, 255, 255]).buffer)).toBeNull();
+  });
+
+  test('may be empty', () => {
+    expect(decodeFrame(Uint8Array.from(WIRE.slice(0, HEADER_BYTES)).buffer)?.payload.length).toBe(0);
+  });
+});
+
+describe('input', () => {
+  test.each([
+    [0, 0],
+    [1, 1],
+    [FRAME_LIMIT_BYTES - HEADER_BYTES, 1],
+    [FRAME_LIMIT_BYTES - HEADER_BYTES + 1, 2],
+    [300_000, 5],
+  ])('of %i bytes goes in %i frames, none over the limit, nothing lost', (length, count) => {
+    const data = Uint8Array.from({ length }, (_, at) => at % 251);
+    const frames = inputFrames(3, data);
+    expect(frames.length).toBe(count);
+    expect(frames.every((frame) => frame.length <= FRAME_LIMIT_BYTES)).toBe(true);
+    const decoded = frames.map((frame) => decodeFrame(frame.buffer)!);
+    expect(decoded.every((frame) => frame.kind === Kind.input && frame.handle === 3 && frame.offset === 0)).toBe(true);
+    expect(decoded.flatMap((frame) => [...frame.payload])).toEqual([...data]);
+  });
+});

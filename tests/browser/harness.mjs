@@ -1,0 +1,259 @@
+// A real daemon in a directory of its own, and a real browser that looks at its page.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const KAS = resolve(process.env.KAS_BIN ?? join(ROOT, 'target/debug/kas'));
+const DEADLINE_MS = 20_000;
+
+/** What the tests look at by eye; kept after the run, so that a failure can be seen. */
+export const SHOTS = process.env.KAS_SHOTS ?? mkdtempSync(join(tmpdir(), 'kas-shots-'));
+mkdirSync(SHOTS, { recursive: true });
+
+/** Runs a program to its end; never rejects for its exit code. */
+function execute(program, args, options) {
+  return new Promise((done, failed) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (data) => (stdout += data));
+    child.stderr.on('data', (data) => (stderr += data));
+    child.on('error', failed);
+    child.on('close', (code) => done({ code, stdout, stderr }));
+  });
+}
+
+/** Resolves when what a process says matches; rejects when it ends first, or at the deadline. */
+function says(child, pattern, ms = DEADLINE_MS) {
+  return new Promise((done, failed) => {
+    let said = '';
+    const timer = setTimeout(() => failed(new Error(`not said within ${ms} ms: ${pattern}\n${said}`)), ms);
+    const hear = (data) => {
+      said += data;
+      const match = pattern.exec(said);
+      if (match === null) return;
+      clearTimeout(timer);
+      done(match);
+    };
+    child.stdout?.on('data', hear);
+    child.stderr?.on('data', hear);
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      failed(new Error(`ended with ${code} before it said ${pattern}\n${said}`));
+    });
+  });
+}
+
+/** The pieces of the environment that a program needs, and nothing that would lead it to the user's own daemon or tmux. */
+function privateEnvironment(dir) {
+  const folders = { HOME: 'home', XDG_CONFIG_HOME: 'config', XDG_STATE_HOME: 'state', XDG_RUNTIME_DIR: 'run', TMUX_TMPDIR: 'tmux' };
+  const env = { PATH: process.env.PATH, LANG: 'C.UTF-8', TERM: 'xterm-256color', SHELL: '/bin/sh', BROWSER: '/bin/true' };
+  for (const [name, folder] of Object.entries(folders)) {
+    env[name] = join(dir, folder);
+    mkdirSync(env[name], { mode: 0o700 });
+  }
+  return env;
+}
+
+export class Kas {
+  #daemon = null;
+
+  /** A private tree with the demo project in it; `config` is the text of daemon.toml. */
+  constructor(config = '') {
+    this.dir = mkdtempSync(join(tmpdir(), 'kas-browser-'));
+    this.env = privateEnvironment(this.dir);
+    this.project = join(this.dir, 'demo-project');
+    cpSync(join(ROOT, 'fixtures/demo-project'), this.project, { recursive: true });
+    mkdirSync(join(this.env.XDG_CONFIG_HOME, 'kasmos'));
+    writeFileSync(join(this.env.XDG_CONFIG_HOME, 'kasmos/daemon.toml'), config);
+  }
+
+  /** Starts the daemon: on any port the first time, on the same one after. */
+  async start() {
+    const address = this.address ?? '127.0.0.1:0';
+    this.#daemon = spawn(KAS, ['daemon', 'start', '--foreground', '--http', address], { env: this.env, cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'] });
+    const status = await this.#ready(this.#daemon);
+    this.address = status.http_addr;
+    this.backend = status.backend;
+  }
+
+  /** Waits until the daemon answers; it has nothing to say when it does, so it is asked. */
+  async #ready(daemon) {
+    const started = performance.now();
+    let said = '';
+    for (const stream of [daemon.stdout, daemon.stderr]) stream.on('data', (data) => (said += data));
+    for (;;) {
+      const { code, stdout } = await this.run('daemon', 'status', '--json');
+      const status = code === 0 ? statusIn(stdout) : null;
+      if (status?.http_addr) return status;
+      assert.equal(daemon.exitCode, null, `the daemon ended:\n${said}`);
+      assert.ok(performance.now() - started < DEADLINE_MS, `the daemon does not answer:\n${said}`);
+    }
+  }
+
+  /** Ends the daemon, not its tasks. */
+  async stop(signal = 'SIGTERM') {
+    const daemon = this.#daemon;
+    this.#daemon = null;
+    if (daemon === null || daemon.exitCode !== null) return;
+    const ended = new Promise((done) => daemon.once('close', done));
+    daemon.kill(signal);
+    await ended;
+  }
+
+  /** Ends everything and deletes the tree. */
+  async remove() {
+    if (this.#daemon !== null) await this.run('daemon', 'remove', 'demo');
+    await this.stop();
+    await execute('tmux', ['kill-server'], { env: this.env });
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  run(...args) {
+    return execute(KAS, args, { env: this.env, cwd: this.project });
+  }
+
+  async must(...args) {
+    const result = await this.run(...args);
+    assert.equal(result.code, 0, `kas ${args.join(' ')}: ${result.stdout}${result.stderr}`);
+    return result.stdout;
+  }
+
+  /** An address with a fresh ticket. */
+  async ticketUrl() {
+    const [url] = /https?:\/\/[^\s"]+#t=[\w-]+/.exec(await this.must('open', '--json')) ?? [];
+    assert.ok(url, 'kas open prints an address with a ticket');
+    return url;
+  }
+
+  tmux(...args) {
+    return execute('tmux', args, { env: this.env });
+  }
+
+  /** A second terminal that shows the project's tmux session, as the operator's would. */
+  attach() {
+    const env = { ...this.env, COLUMNS: '100', LINES: '30' };
+    const child = spawn('script', ['-qefc', 'stty cols 100 rows 30; exec tmux attach -t kaged-demo', '/dev/null'], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+    return {
+      type: (text) => child.stdin.write(text),
+      shows: (pattern) => says(child, pattern),
+      close: () => child.kill(),
+    };
+  }
+}
+
+function statusIn(text) {
+  try {
+    const value = JSON.parse(text);
+    return value.http_addr === undefined ? (value.status ?? value.data ?? null) : value;
+  } catch {
+    return null;
+  }
+}
+
+let browser = null;
+
+export async function openBrowser() {
+  browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'],
+  });
+}
+
+export async function closeBrowser() {
+  await browser?.close();
+}
+
+/** What broke the policy or threw, on any page since the last look. */
+const broken = [];
+
+/** After each test: closes its pages, and fails when one of them broke. */
+export async function closePages() {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assert.deepEqual(broken.splice(0), []);
+}
+
+/** What the browser itself logs when the daemon refuses something or is away. */
+const EXPECTED_ERRORS = /^Failed to load resource|^WebSocket connection to/;
+
+async function watch(page) {
+  page.setDefaultTimeout(DEADLINE_MS);
+  page.on('pageerror', (error) => broken.push(`error: ${error.stack ?? error}`));
+  page.on('console', (message) => {
+    const text = message.text();
+    if (text.startsWith('CSP ') || (message.type() === 'error' && !EXPECTED_ERRORS.test(text))) broken.push(text);
+  });
+  await page.addInitScript(() =>
+    document.addEventListener('securitypolicyviolation', (event) =>
+      console.log('CSP', event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber)),
+  );
+  return page;
+}
+
+/** A browser profile of its own with one page, not signed in. */
+export async function newPage(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 700 }, colorScheme: 'dark', reducedMotion: 'reduce', ...options });
+  context.setDefaultTimeout(DEADLINE_MS);
+  return watch(await context.newPage());
+}
+
+/** Another tab of the same profile. */
+export const newTab = async (page) => watch(await page.context().newPage());
+
+/** Signed in and at the demo project. */
+export async function openDemo(kas, options) {
+  const page = await newPage(options);
+  await page.goto(await kas.ticketUrl());
+  await page.getByRole('link', { name: /demo/ }).first().click();
+  await page.getByRole('heading', { name: 'Tasks' }).waitFor();
+  return page;
+}
+
+/** Presses the task's button in the list. */
+export const press = (page, task) => page.locator(`.task-row [data-task="${task}"]`).click();
+
+/** Types a command into the ad-hoc line and runs it. */
+export async function runAdHoc(page, command, cwd = '') {
+  await page.getByRole('textbox', { name: 'Command' }).fill(command);
+  if (cwd !== '') await page.getByRole('textbox', { name: /Directory/ }).fill(cwd);
+  await page.getByRole('button', { name: 'Run ad-hoc' }).click();
+  await page.locator('.terminal-pane').waitFor();
+}
+
+/** The rows of the terminal as text. */
+export const screen = (page) => page.locator('.xterm-rows').innerText().then((text) => text.replaceAll('\u00a0', ' '));
+
+/** Waits until the terminal shows it. */
+export async function shows(page, pattern, ms = DEADLINE_MS) {
+  const { source, flags } = pattern instanceof RegExp ? pattern : new RegExp(pattern.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  try {
+    await page.waitForFunction(
+      ([wanted, how]) => new RegExp(wanted, how).test((document.querySelector('.xterm-rows')?.innerText ?? '').replaceAll('\u00a0', ' ')),
+      [source, flags],
+      { timeout: ms },
+    );
+  } catch (error) {
+    throw new Error(`the terminal does not show ${pattern}:\n${await screen(page).catch(() => error)}`);
+  }
+}
+
+/** Waits for the badge that says what the run came to. */
+export async function endsWith(page, text, tone) {
+  const badge = page.locator('.bar .badge.exit');
+  await badge.waitFor();
+  assert.equal(await badge.innerText(), text);
+  assert.equal(await badge.getAttribute('data-tone'), tone);
+}
+
+/** Waits until the terminal takes input. */
+export const ready = (page) => page.locator('.terminal-pane[data-state="live"]').waitFor();
+
+export const type = (page, text) => page.keyboard.type(text);
+
+export const shot = (page, name) => page.screenshot({ path: join(SHOTS, `${name}.png`) });

@@ -1,0 +1,206 @@
+//! Commands on a terminal of their own.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use super::home::Daemon;
+
+/// A command on a terminal of its own, and what it showed.
+struct Screen {
+    master: fs::File,
+    terminal: OwnedFd,
+    child: Child,
+    shown: String,
+    /// Where the next wait begins to look.
+    seen: usize,
+}
+
+impl Screen {
+    fn run(mut command: Command, cols: u16, rows: u16) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        unlockpt(&master).unwrap();
+        let terminal =
+            ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .unwrap();
+        tcsetwinsize(&master, Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let stdio = || Stdio::from(terminal.try_clone().unwrap());
+        let child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
+        Self { master: master.into(), terminal, child, shown: String::new(), seen: 0 }
+    }
+
+    /// Reads once; false when nothing came in time.
+    fn read(&mut self, within: Duration) -> bool {
+        let timeout = Timespec::try_from(within).unwrap();
+        let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
+        if poll(&mut ready, Some(&timeout)).unwrap() == 0 {
+            return false;
+        }
+        let mut piece = [0; 4096];
+        let count = self.master.read(&mut piece).unwrap();
+        self.shown.push_str(&String::from_utf8_lossy(&piece[..count]));
+        true
+    }
+
+    /// Waits until this is shown after what was waited for before.
+    fn until(&mut self, text: &str) {
+        loop {
+            if let Some(at) = self.shown[self.seen..].find(text) {
+                self.seen += at + text.len();
+                return;
+            }
+            assert!(self.read(Duration::from_secs(20)), "no {text:?} in {:?}", &self.shown[self.seen..]);
+        }
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn resize(&self, cols: u16, rows: u16) {
+        tcsetwinsize(&self.master, Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
+        self.signal(Signal::WINCH);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The exit code, the last words read, and the terminal proven to be as it was.
+    fn end(mut self, before: &Termios) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        while self.read(Duration::ZERO) {}
+        let after = tcgetattr(&self.terminal).unwrap();
+        assert_eq!(format!("{after:?}"), format!("{before:?}"), "the terminal was not restored");
+        (code, std::mem::take(&mut self.shown))
+    }
+
+    fn modes(&self) -> Termios {
+        tcgetattr(&self.terminal).unwrap()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Only a test that failed leaves it running.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Attaches to a run of `echo`; the modes are those from before kas changed them, as the new terminal of another command has them.
+fn attached(daemon: &Daemon, demo: &Path, words: &[&str]) -> (Screen, Termios) {
+    let plain = Screen::run(Command::new("true"), 80, 24).modes();
+    let words = [&["attach"], words].concat();
+    let mut screen = Screen::run(daemon.home.command(demo, &words), 80, 24);
+    screen.until("Ctrl-\\ Ctrl-\\ leaves it running");
+    (screen, plain)
+}
+
+fn attaching_to(backend: &str) {
+    let daemon = Daemon::start(backend);
+    let demo = daemon.demo();
+    assert_eq!(daemon.home.kas_in(&demo, &["run", "echo"]).code, Some(0));
+    let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
+    screen.until("ready");
+    screen.type_in("héllo\r");
+    screen.until("got héllo");
+    // One of the keys goes to the program; two leave it.
+    screen.type_in("\x1c\x1c");
+    screen.until("kas: detached");
+    assert_eq!(screen.end(&before).0, Some(0));
+    // It goes on, and shows what was there.
+    let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
+    screen.until("got héllo");
+    screen.signal(Signal::TERM);
+    screen.until("kas: detached");
+    assert_eq!(screen.end(&before).0, Some(0));
+    // Looking does not type.
+    let (mut screen, before) = attached(&daemon, &demo, &["echo", "--view"]);
+    screen.until("got héllo");
+    screen.type_in("unheard\r\x1c\x1c");
+    assert_eq!(screen.end(&before).0, Some(0));
+    // The daemon's end is not the end, and what is typed meanwhile is not lost.
+    let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
+    screen.until("got héllo");
+    assert_eq!(daemon.home.kas(&["daemon", "stop"]).code, Some(0));
+    screen.until("the daemon is away");
+    screen.type_in("meanwhile\r");
+    daemon.again();
+    screen.until("got héllo");
+    screen.until("got meanwhile");
+    screen.type_in("\x04");
+    screen.until("kas: echo done (exit code 0)");
+    let (code, shown) = screen.end(&before);
+    assert_eq!(code, Some(0));
+    assert!(!shown.contains("unheard"), "{shown:?}");
+}
+
+#[test]
+fn attaching_on_the_pty() {
+    attaching_to("pty");
+}
+
+#[test]
+fn attaching_on_tmux() {
+    attaching_to("tmux");
+}
+
+/// Waits until a run has written this.
+fn written(daemon: &Daemon, id: &str, text: &str) {
+    let mut command = daemon.home.command(daemon.home.temp.path(), &["logs", "-f", id]);
+    let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
+    let (mut seen, mut piece) = (String::new(), [0; 4096]);
+    while !seen.contains(text) {
+        let count = follower.stdout.as_mut().unwrap().read(&mut piece).unwrap();
+        assert!(count > 0, "it ended after {seen:?}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn the_terminal_gives_its_size_and_answers_only_live_questions() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let ask =
+        "printf 'old \\033[6n\\n'; stty size; read x; stty size; printf 'new \\033[6n\\n'; read y; echo over";
+    let run = daemon.home.kas_in(&demo, &["run", "--json", "--", ask]).json();
+    let id = run["id"].as_str().unwrap();
+    written(&daemon, id, "24 80");
+    let (mut screen, before) = attached(&daemon, &demo, &[id]);
+    screen.until("old \r\n24 80");
+    screen.resize(100, 30);
+    screen.type_in("\r");
+    screen.until("30 100");
+    screen.until("new \x1b[6n");
+    screen.type_in("\r");
+    screen.until("over");
+    screen.until("done (exit code 0)");
+    assert_eq!(screen.end(&before).0, Some(0));
+}
+
+#[test]
+fn a_person_is_asked() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    for (answer, code, told) in [("n\r", Some(1), "cancelled"), ("y\r", Some(0), "started ask")] {
+        let mut screen = Screen::run(daemon.home.command(&demo, &["run", "ask"]), 80, 24);
+        let before = screen.modes();
+        screen.until("ask runs: echo asked");
+        screen.until("[y/N]");
+        screen.type_in(answer);
+        screen.until(told);
+        assert_eq!(screen.end(&before).0, code);
+    }
+}

@@ -1,0 +1,51 @@
+//! What a daemon says on its standard error, line by line.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::ChildStderr;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::PATIENCE;
+
+/// The lines so far, and whether there will be more.
+#[derive(Default)]
+struct Lines {
+    all: Vec<String>,
+    over: bool,
+}
+
+/// A log that is being written.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<(Mutex<Lines>, Condvar)>);
+
+impl Log {
+    pub(super) fn of(stderr: ChildStderr) -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stderr).split(b'\n');
+            while let Some(Ok(line)) = lines.next() {
+                writer.change(|it| it.all.push(String::from_utf8_lossy(&line).into_owned()));
+            }
+            writer.change(|it| it.over = true);
+        });
+        log
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Lines)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    /// Waits for a line that contains `text`.
+    pub(super) fn wait_for(&self, text: &str) -> String {
+        let found = |it: &Lines| it.all.iter().find(|line| line.contains(text)).cloned();
+        let lines = self.0.0.lock().unwrap();
+        let waiting = |it: &mut Lines| found(it).is_none() && !it.over;
+        let waited = found(&self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap().0);
+        waited.unwrap_or_else(|| panic!("the daemon never said {text:?}:\n{}", self.text()))
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.0.0.lock().unwrap().all.join("\n")
+    }
+}

@@ -1,0 +1,302 @@
+//! A private home and the daemon in it.
+
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use serde_json::{Value, json};
+
+use super::http::Caller;
+use super::log::Log;
+use super::{PATIENCE, Seen, Viewer, soon};
+
+/// What tasks run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Pty,
+    Tmux,
+}
+
+impl Backend {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Pty => "pty",
+            Self::Tmux => "tmux",
+        }
+    }
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A home with one daemon, which may be ended and started again. Derefs to a caller over the control socket.
+pub(crate) struct World {
+    temp: tempfile::TempDir,
+    caller: Caller,
+    pub(crate) backend: Backend,
+    daemon: Option<(Child, Log)>,
+}
+
+impl Deref for World {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl World {
+    /// A home without a daemon, whose configuration is the backend and `more`.
+    pub(crate) fn asleep(backend: Backend, more: &str) -> Self {
+        let temp = tempfile::Builder::new().prefix("kas").tempdir().unwrap();
+        let caller = Caller::Socket(temp.path().join("run/kasmos/kas.sock"));
+        let world = Self { temp, caller, backend, daemon: None };
+        for dir in ["run", "tmux"] {
+            fs::create_dir(world.path(dir)).unwrap();
+        }
+        world.configure(more);
+        world
+    }
+
+    /// A home with a daemon that answers.
+    pub(crate) fn new(backend: Backend) -> Self {
+        Self::with(backend, "")
+    }
+
+    pub(crate) fn with(backend: Backend, more: &str) -> Self {
+        let mut world = Self::asleep(backend, more);
+        world.start();
+        world
+    }
+
+    /// Writes `daemon.toml`.
+    pub(crate) fn configure(&self, more: &str) {
+        let backend = self.backend.word();
+        let text =
+            format!("{more}\n[task_runner]\nbackend = \"{backend}\"\n[task_runner.tmux]\nconfig = \"min\"\n");
+        self.write(".config/kasmos/daemon.toml", &text);
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path(".local/state/kasmos")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A command that knows no home but this one.
+    pub(crate) fn command(&self, program: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(self.temp.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("LANG", "C.UTF-8");
+        command.env("HOME", self.temp.path()).env("XDG_RUNTIME_DIR", self.path("run"));
+        command.env("TMUX_TMPDIR", self.path("tmux"));
+        command
+    }
+
+    pub(crate) fn kas_command(&self, words: &[&str]) -> Command {
+        self.command(env!("CARGO_BIN_EXE_kas"), words)
+    }
+
+    fn done(mut command: Command) -> Done {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    pub(crate) fn kas(&self, words: &[&str]) -> Done {
+        Self::done(self.kas_command(words))
+    }
+
+    pub(crate) fn tmux(&self, words: &[&str]) -> Done {
+        Self::done(self.command("tmux", words))
+    }
+
+    // ---- the daemon
+
+    /// Starts a daemon in the foreground and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let mut command = self.kas_command(&["daemon", "start", "--foreground", "--http", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        self.daemon = Some((child, log.clone()));
+        log.wait_for("ready socket=");
+    }
+
+    pub(crate) fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.daemon_pid().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Ends the daemon with a signal.
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let (mut child, _) = self.daemon.take().unwrap();
+        ended(&mut child)
+    }
+
+    /// Waits for a line of the daemon's log.
+    pub(crate) fn logged(&self, text: &str) -> String {
+        self.daemon.as_ref().unwrap().1.wait_for(text)
+    }
+
+    /// A caller over TCP with the daemon's own token.
+    pub(crate) async fn over_tcp(&self) -> Caller {
+        let token = fs::read_to_string(self.state_dir().join("token")).unwrap();
+        self.with_token(token.trim().to_owned()).await
+    }
+
+    pub(crate) async fn with_token(&self, token: String) -> Caller {
+        let status = self.get("/v1/status").await.expect(200);
+        Caller::Tcp { address: status["http_addr"].as_str().unwrap().to_owned(), token }
+    }
+
+    // ---- projects and runs
+
+    /// Registers a project with this file and answers its id.
+    pub(crate) async fn project(&self, name: &str, yaml: &str) -> String {
+        self.write(&format!("{name}/.kaged/project.yaml"), yaml);
+        self.add(&self.path(name)).await
+    }
+
+    pub(crate) async fn add(&self, path: &Path) -> String {
+        let added = self.post("/v1/repos", json!({"path": path.to_str().unwrap()})).await.expect(201);
+        added["project"].as_str().unwrap().to_owned()
+    }
+
+    /// Launches and answers the instance.
+    pub(crate) async fn launch(&self, project: &str, request: Value) -> Value {
+        self.post(&format!("/api/v1/projects/{project}/tasks/run"), request).await.expect(202)
+    }
+
+    pub(crate) async fn run_task(&self, project: &str, task: &str) -> String {
+        id_of(&self.launch(project, json!({"task": task})).await)
+    }
+
+    pub(crate) async fn run_command(&self, project: &str, command: &str) -> String {
+        id_of(&self.launch(project, json!({"command": command})).await)
+    }
+
+    pub(crate) async fn instance(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/tasks/{id}")).await.expect(200)
+    }
+
+    pub(crate) async fn stop(&self, id: &str) -> Value {
+        self.post(&format!("/api/v1/tasks/{id}/stop"), json!({})).await.expect(200)
+    }
+
+    /// The bytes an instance wrote, as the API tells them, and the offset of the first.
+    pub(crate) async fn transcript(&self, id: &str) -> (u64, bytes::Bytes) {
+        let answer = self.get(&format!("/api/v1/tasks/{id}/transcript?format=raw")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        (answer.header("x-kas-start-offset").unwrap().parse().unwrap(), answer.body)
+    }
+
+    /// Waits until an instance is as wanted, looking again at every event.
+    pub(crate) async fn until(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut events = self.events(None).await;
+        soon(&format!("instance {id} being {what}"), async {
+            loop {
+                let instance = self.instance(id).await;
+                if wanted(&instance) {
+                    return instance;
+                }
+                events.next().await;
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn until_running(&self, id: &str) -> Value {
+        self.until(id, "running", |it| it["state"] == "running").await
+    }
+
+    pub(crate) async fn until_ended(&self, id: &str) -> Value {
+        self.until(id, "ended", |it| !it["exited_at"].is_null()).await
+    }
+
+    /// Runs a command to its end and answers what a viewer saw and the instance.
+    pub(crate) async fn outcome(&self, project: &str, command: &str) -> (Seen, Value) {
+        let id = self.run_command(project, command).await;
+        let seen = Viewer::open(self, project).await.whole(&id).await;
+        (seen, self.until_ended(&id).await)
+    }
+}
+
+pub(crate) fn id_of(instance: &Value) -> String {
+    instance["id"].as_str().unwrap_or_else(|| panic!("no instance: {instance}")).to_owned()
+}
+
+/// Waits for the end of a child.
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let count = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).unwrap();
+    assert_eq!(count, 1, "process {} does not end", child.id());
+    child.wait().unwrap()
+}
+
+impl Drop for World {
+    /// Ends what was started here and nothing else: the daemon, then every process that names this home.
+    fn drop(&mut self) {
+        if let Some((mut child, log)) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+            if std::thread::panicking() {
+                eprintln!("---- the daemon's log\n{}", log.text());
+            }
+        }
+        for _ in 0..100 {
+            let ours = self.processes();
+            if ours.is_empty() {
+                break;
+            }
+            for pidfd in &ours {
+                let _ = pidfd_send_signal(pidfd, Signal::KILL);
+                let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
+                let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
+            }
+        }
+    }
+}
+
+impl World {
+    /// Every process that has this home in its environment or its arguments, which no other can have.
+    fn processes(&self) -> Vec<std::os::fd::OwnedFd> {
+        let home = self.temp.path().as_os_str().as_encoded_bytes();
+        let ours = |pid: Pid| {
+            let dir = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+            let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
+            let dead = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+            let named = |file: &str| {
+                let text = fs::read(dir.join(file)).unwrap_or_default();
+                memchr::memmem::find(&text, home).is_some()
+            };
+            !dead && (named("environ") || named("cmdline"))
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|it| it.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+        let others = pids.filter(|pid| pid.as_raw_nonzero().get().cast_unsigned() != std::process::id());
+        // Opened before it is looked at, so that it is this process that is signalled.
+        others.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok().filter(|_| ours(pid))).collect()
+    }
+}
