@@ -384,7 +384,6 @@ async fn the_session_outlives_its_runs_until_the_project_goes() {
     let world = World::new().await;
     let p = project("a");
     let mut run = world.run(&p, "task-x", "read x").await;
-    assert_eq!(world.sh(&["display-message", "-p", "-t", "=kaged-a:", "#{window_name}"]), "task-x");
     run.client.input(Bytes::from_static(b"\n")).await.unwrap();
     run.finish().await;
     world.tmux.kill_window(&p, run.spec.id).await.unwrap();
@@ -489,7 +488,7 @@ async fn windows_have_the_size_they_are_given_and_the_newest_wish_wins() {
     }
     task.until("the size", |channel| channel.size() == size(49)).await;
     assert_eq!(
-        world.sh(&["display-message", "-p", "-t", "=kaged-p:", "#{window_width}x#{window_height}"]),
+        world.sh(&["display-message", "-p", "-t", "=kaged-p:task-x", "#{window_width}x#{window_height}"]),
         "149x40"
     );
 }
