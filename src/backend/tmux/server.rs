@@ -94,7 +94,9 @@ pub(super) async fn open(
         };
         match made {
             Ok(None) => continue,
-            Ok(Some((answer, name))) => return parse_new(&answer, project, &names.session, name),
+            Ok(Some((answer, name))) => {
+                return parse_new(&answer, project, &names.session, name, keeps(version, plan));
+            }
             Err(Failure::NoServer) => last = Failure::NoServer,
             Err(Failure::Missing(text)) => last = Failure::Missing(text),
             Err(Failure::Said(text)) if text.contains("duplicate session") || text.contains("in use") => {
@@ -226,7 +228,7 @@ async fn new_window(
     let words = ["new-window", "-d", "-P", "-F", NEW, "-t", &target, "-n", name.as_str(), "-c", "/", "--"];
     let argv = plan.argv.iter().map(|argument| oneshot::word(argument));
     let words: Vec<OsString> = words.into_iter().map(OsString::from).chain(argv).collect();
-    let keep = if plan.keep && version.can_keep_panes() { "on" } else { "off" };
+    let keep = if keeps(version, plan) { "on" } else { "off" };
     let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
     let sequence = window_options(Sequence::default().then(words), &target, keep)
         .then(["set-option", "-p", "-t", &target, "@kas-id", &plan.instance.to_string()])
@@ -253,10 +255,16 @@ fn parse_new(
     project: &ProjectId,
     session: &Name,
     window: &Name,
+    is_kept: bool,
 ) -> Result<Window, BackendError> {
     let text = String::from_utf8_lossy(answer);
     let ids = ids(&text).ok_or_else(|| strange(answer))?;
-    Ok(ids.window(project, session.to_string(), window.to_string()))
+    Ok(Window { is_kept, ..ids.window(project, session.to_string(), window.to_string()) })
+}
+
+/// Whether the window stays when its run is over.
+const fn keeps(version: Version, plan: &WindowPlan) -> bool {
+    plan.keep && version.can_keep_panes()
 }
 
 /// The ids that [`NEW`] tells.
@@ -270,7 +278,16 @@ struct Ids {
 impl Ids {
     fn window(self, project: &ProjectId, session_name: String, window_name: String) -> Window {
         let Self { server, session, window, pane } = self;
-        Window { session_name, window_name, project: project.clone(), server, session, window, pane }
+        Window {
+            session_name,
+            window_name,
+            project: project.clone(),
+            server,
+            session,
+            window,
+            pane,
+            is_kept: true,
+        }
     }
 }
 
