@@ -1,3 +1,4 @@
+//! Any chunking of a stream gives the events of the whole.
 #![no_main]
 
 #[allow(dead_code)]

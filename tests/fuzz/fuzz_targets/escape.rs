@@ -1,3 +1,4 @@
+//! What is escaped comes back from unescaping.
 #![no_main]
 
 #[allow(dead_code)]

@@ -1,3 +1,4 @@
+//! Framing and parsing take any bytes.
 #![no_main]
 
 #[allow(dead_code)]
