@@ -70,6 +70,28 @@ impl Follower {
         *self.source.borrow() == Source::Control
     }
 
+    /// Compares the place a mark tells with the place counted. A place further on is a window that fell so far behind that its shim left
+    /// out what the journal no longer held; one further back cannot be.
+    fn check(&self, told: Offset) {
+        match self.next {
+            Some(next) if next < told => {
+                tracing::info!(
+                    from = next.0,
+                    to = told.0,
+                    "the window fell behind what is kept, and goes on after it"
+                );
+            }
+            Some(next) if next > told => {
+                tracing::error!(
+                    counted = next.0,
+                    told = told.0,
+                    "tmux passed on bytes that it was not given"
+                );
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// Takes output of the pane.
     pub(super) fn output(&mut self, bytes: &Bytes) -> Taken {
         let mut taken = Taken::default();
@@ -80,9 +102,7 @@ impl Follower {
                     taken.new_bytes += self.push(at, &bytes);
                 }
                 Piece::Mark { at, end } => {
-                    if self.next.is_some_and(|next| next != at) {
-                        tracing::error!(?at, next = ?self.next, "tmux passed on other bytes than it was given");
-                    }
+                    self.check(at);
                     self.next = Some(at);
                     taken.ended |= end;
                     if !end && at <= self.channel.live_end() {
