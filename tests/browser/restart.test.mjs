@@ -36,8 +36,11 @@ for (const backend of ['tmux', 'pty']) {
         await shows(page, 'count 20');
         await ready(page);
         await page.evaluate(() => (window.sameDocument = true));
+        const rows = () => page.locator('.xterm-rows > div').count();
+        const tall = await rows();
         await kas.stop(signal);
         await page.getByText('typing is blocked').waitFor();
+        assert.equal(await rows(), tall, 'what is said about the break leaves the terminal its size');
         await shot(page, `away-${backend}-${signal}`);
         const before = await assertContiguous(page);
         await type(page, 'lost\n');

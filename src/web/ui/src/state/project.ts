@@ -32,6 +32,9 @@ export interface ProjectStore {
 /** Events come in bursts; one look serves all that came within this time. */
 const COALESCE_MS = 40;
 
+/** Not reached, and no session: the connection and the session say so themselves. */
+const TOLD_ELSEWHERE = [0, 401];
+
 /** Must be called under an owner: it lives as long as that. */
 export function createProject(id: string): ProjectStore {
   const [state, setState] = createStore<ProjectState>({ tasks: [], problems: [], runs: [], panes: [], loaded: false, error: null });
@@ -49,7 +52,8 @@ export function createProject(id: string): ProjectStore {
       setState('panes', reconcile(panes, { key: 'pane' }));
       setState({ problems: tasks.problems, loaded: true, error: null });
     } catch (error) {
-      setState('error', messageOf(error));
+      const told = error instanceof ApiError && TOLD_ELSEWHERE.includes(error.status);
+      setState('error', told ? null : messageOf(error));
     }
   };
   const refresh = coalesced(load);
