@@ -30,7 +30,7 @@ impl View {
         let live = state.live.iter().filter(|(_, live)| live.is_recorded());
         Self {
             projects: state.projects.clone(),
-            live: live.map(|(id, live)| (*id, live.run.instance.clone())).collect(),
+            live: live.map(|(id, live)| (*id, live.shown().clone())).collect(),
         }
     }
 

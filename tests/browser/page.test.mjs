@@ -122,8 +122,8 @@ describe('a task', () => {
 
   test('that floods is shown to its last line', async () => {
     const page = await openDemo(kas);
-    await press(page, 'flood');
-    await shows(page, /\d+ lines/, 90_000);
+    await runAdHoc(page, './bin/flood 6');
+    await shows(page, /\d+ lines/, 60_000);
     await endsWith(page, 'exit 0', 'done');
   });
 });
@@ -247,10 +247,13 @@ describe('tabs', () => {
     await shows(page, 'says hello, the demo project');
     await shot(page, 'tabs');
 
+    const windows = async () => (await kas.tmux('list-windows', '-t', '=kaged-demo:', '-F', '#{window_name}')).stdout.match(/^task-check-env/gm);
+    assert.equal((await windows()).length, 2);
     await page.locator('.tab').nth(1).locator('.close').click();
     await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length === 1);
     assert.ok(page.url().endsWith(newest));
     assert.equal((await kas.run('logs', oldest)).code, 3, 'the deleted run is gone');
+    assert.equal((await windows()).length, 1, 'and so is its window');
   });
 
   test('go when their runs are deleted elsewhere', async () => {
@@ -314,6 +317,9 @@ describe('the project page', () => {
     await endsWith(page, 'exit 0', 'done');
     await page.getByRole('link', { name: 'All tasks' }).click();
     await page.locator('.recent').getByText('basename').waitFor();
+    await page.locator('.recent').getByRole('button', { name: 'Again' }).first().click();
+    await shows(page, 'service');
+    await endsWith(page, 'exit 0', 'done');
   });
 
   test('says why a command was not run', async () => {
@@ -344,6 +350,19 @@ describe('the project page', () => {
     await page.reload();
     await page.locator('.task-row').first().waitFor();
     await page.locator('.problems').waitFor({ state: 'detached' });
+  });
+
+  test('says so when the project is taken off, and comes back with it', async () => {
+    const page = await openDemo(kas);
+    await kas.must('daemon', 'remove', 'demo');
+    await page.getByRole('alert').getByText('There is no project demo').waitFor();
+    await shot(page, 'removed');
+    await page.getByRole('link', { name: 'Projects' }).click();
+    await page.getByText('No project is registered').waitFor();
+    await kas.must('daemon', 'add', kas.project);
+    await page.getByRole('link', { name: /demo/ }).first().click();
+    await page.locator('.task-row').first().waitFor();
+    assert.equal(await page.getByText('There is no project').count(), 0);
   });
 
   test('works on a phone', async () => {

@@ -50,6 +50,8 @@ for (const backend of ['tmux', 'pty']) {
         await type(page, 'enough\n');
         await shows(page, 'told enough');
         await endsWith(page, 'exit 0', 'done');
+        await page.reload();
+        await shows(page, 'told enough');
       });
     }
 

@@ -114,6 +114,9 @@ impl Tmux {
     /// Waits until everything of an ended run has gone through tmux, so that a kept window shows it all; at most 1 s. tmux throws away what
     /// it has not read yet when a window's process ends.
     pub async fn shown(&self, window: &Window) {
+        if !window.is_kept {
+            return;
+        }
         let (done, shown) = oneshot::channel();
         let wait = async {
             send(&self.session(&window.project), Ask::Shown(window.pane, done)).await?;

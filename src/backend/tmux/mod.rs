@@ -4,6 +4,7 @@
 //! client. That one carries live output, sizes, and what is typed into the operator's own panes; while it is away, or has lost its
 //! place, each run streams from its shim.
 
+mod actor;
 mod align;
 mod handle;
 mod link;
@@ -17,6 +18,8 @@ mod server;
 mod session;
 mod settings;
 mod shared;
+mod told;
+mod tracker;
 mod types;
 
 pub use align::{Aligner, Piece};

@@ -59,8 +59,6 @@ struct Place {
     next_index: u32,
     /// The name wanted is another window's.
     is_taken: bool,
-    /// The current window is the keeper's: nobody misses it.
-    shows_keeper: bool,
 }
 
 /// The `@kas-id` of the window that keeps a session.
@@ -96,7 +94,9 @@ pub(super) async fn open(
         };
         match made {
             Ok(None) => continue,
-            Ok(Some((answer, name))) => return parse_new(&answer, project, &names.session, name),
+            Ok(Some((answer, name))) => {
+                return parse_new(&answer, project, &names.session, name, keeps(version, plan));
+            }
             Err(Failure::NoServer) => last = Failure::NoServer,
             Err(Failure::Missing(text)) => last = Failure::Missing(text),
             Err(Failure::Said(text)) if text.contains("duplicate session") || text.contains("in use") => {
@@ -130,7 +130,7 @@ impl Names {
 
 async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Look, BackendError> {
     let format = format!(
-        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}} #{{&&:#{{window_active}},#{{==:#{{@kas-id}},{KEEPER}}}}}",
+        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}}",
         names.window, names.project
     );
     let target = format!("={}:", names.session);
@@ -163,14 +163,13 @@ fn understood<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Look> {
         let session = SessionId(id(words.next()?, '$')?);
         let after: u32 = words.next()?.parse::<u32>().ok()?.checked_add(1)?;
         let mut flag = || words.next().map(|word| word == "1");
-        let (is_taken, is_ours, shows_keeper) = (flag()?, flag()?, flag()?);
+        let (is_taken, is_ours) = (flag()?, flag()?);
         if !is_ours {
             return Some(Look::Foreign);
         }
-        let place = place.get_or_insert(Place { session, next_index: after, is_taken, shows_keeper });
+        let place = place.get_or_insert(Place { session, next_index: after, is_taken });
         place.next_index = place.next_index.max(after);
         place.is_taken |= is_taken;
-        place.shows_keeper |= shows_keeper;
     }
     place.map(Look::Ours)
 }
@@ -184,7 +183,7 @@ async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) ->
     let session = names.session.as_str();
     let target = format!("={session}:");
     let text = format!(
-        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session.'; exec sleep 2147483647"
+        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session. The prefix key and w list them.'; exec sleep 2147483647"
     );
     let mut sequence = Sequence::default().then([
         "new-session",
@@ -225,14 +224,11 @@ async fn new_window(
     plan: &WindowPlan,
 ) -> Result<Vec<u8>, Failure> {
     let target = format!("{}:{}", place.session, place.next_index);
-    let mut words = vec!["new-window", "-P", "-F", NEW, "-t", &target, "-n", name.as_str(), "-c", "/"];
-    if !place.shows_keeper {
-        words.push("-d");
-    }
-    words.push("--");
+    // `-d`: a current window that ends is one more thing told to all control clients, see `Shared::quiet`.
+    let words = ["new-window", "-d", "-P", "-F", NEW, "-t", &target, "-n", name.as_str(), "-c", "/", "--"];
     let argv = plan.argv.iter().map(|argument| oneshot::word(argument));
     let words: Vec<OsString> = words.into_iter().map(OsString::from).chain(argv).collect();
-    let keep = if plan.keep && version.can_keep_panes() { "on" } else { "off" };
+    let keep = if keeps(version, plan) { "on" } else { "off" };
     let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
     let sequence = window_options(Sequence::default().then(words), &target, keep)
         .then(["set-option", "-p", "-t", &target, "@kas-id", &plan.instance.to_string()])
@@ -259,10 +255,16 @@ fn parse_new(
     project: &ProjectId,
     session: &Name,
     window: &Name,
+    is_kept: bool,
 ) -> Result<Window, BackendError> {
     let text = String::from_utf8_lossy(answer);
     let ids = ids(&text).ok_or_else(|| strange(answer))?;
-    Ok(ids.window(project, session.to_string(), window.to_string()))
+    Ok(Window { is_kept, ..ids.window(project, session.to_string(), window.to_string()) })
+}
+
+/// Whether the window stays when its run is over.
+const fn keeps(version: Version, plan: &WindowPlan) -> bool {
+    plan.keep && version.can_keep_panes()
 }
 
 /// The ids that [`NEW`] tells.
@@ -276,7 +278,16 @@ struct Ids {
 impl Ids {
     fn window(self, project: &ProjectId, session_name: String, window_name: String) -> Window {
         let Self { server, session, window, pane } = self;
-        Window { session_name, window_name, project: project.clone(), server, session, window, pane }
+        Window {
+            session_name,
+            window_name,
+            project: project.clone(),
+            server,
+            session,
+            window,
+            pane,
+            is_kept: true,
+        }
     }
 }
 
@@ -440,15 +451,15 @@ mod tests {
     fn a_look_tells_whose_a_session_is_and_what_is_free() {
         let look = |text: &str| match understood(text.lines()) {
             Some(Look::Ours(it)) => {
-                format!("{} {} {} {}", it.session, it.next_index, it.is_taken, it.shows_keeper)
+                format!("{} {} {}", it.session, it.next_index, it.is_taken)
             }
             Some(Look::Foreign) => "foreign".to_owned(),
             Some(Look::Absent) => "absent".to_owned(),
             None => "strange".to_owned(),
         };
-        assert_eq!(look("$3 0 0 1 1\n$3 7 1 1 0\n$3 5 0 1 0\n"), "$3 8 true true");
-        assert_eq!(look("$3 0 0 1 0\n"), "$3 1 false false");
-        assert_eq!(look("$3 1 0 0 0\n"), "foreign");
+        assert_eq!(look("$3 0 0 1\n$3 7 1 1\n$3 5 0 1\n"), "$3 8 true");
+        assert_eq!(look("$3 0 0 1\n"), "$3 1 false");
+        assert_eq!(look("$3 1 0 0\n"), "foreign");
         assert_eq!(look("what\n"), "strange");
         assert_eq!(look(""), "strange");
     }

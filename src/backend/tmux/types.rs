@@ -18,6 +18,8 @@ pub struct Window {
     pub(super) session: SessionId,
     pub(super) window: WindowId,
     pub(super) pane: PaneId,
+    /// Whether it stays when the run is over; assumed of one that was found.
+    pub(super) is_kept: bool,
 }
 
 /// A window to be made.

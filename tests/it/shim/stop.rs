@@ -38,6 +38,18 @@ async fn who_ignores_term_is_killed_after_five_seconds() {
 }
 
 #[tokio::test]
+async fn a_program_that_a_shell_runs_may_end_in_peace() {
+    let farewell = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; echo bye; exit 4";
+    let program = format!("trap '{farewell}' TERM; echo ready; while :; do sleep 0.05; done");
+    let mut run = Run::start(&spec(&format!("sh -c \"{}\"; exit $?", program.replace('$', "\\$")))).await;
+    run.until_output("ready").await;
+    run.client.stop(false).await.unwrap();
+    let (output, record) = run.finish().await;
+    assert_eq!((record.ending, record.cause), (Ending::Exited(Exit::Code(4)), Cause::Stop));
+    assert!(String::from_utf8_lossy(&output).contains("bye"));
+}
+
+#[tokio::test]
 async fn a_stop_with_interrupt_lets_the_program_say_goodbye() {
     let mut run =
         Run::start(&spec("trap 'echo bye; exit 5' INT; echo ready; while :; do sleep 0.05; done")).await;

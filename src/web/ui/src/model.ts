@@ -101,4 +101,8 @@ export function duration(ms: number): string {
 /** How long something runs already: whole seconds, for it changes each. */
 export const elapsed = (ms: number): string => (ms < 60_000 ? `${Math.floor(ms / 1000)} s` : duration(ms));
 
+/** How long something runs already, or how long ago it ended. */
+export const since = (run: Pick<Latest, 'state' | 'launched_at' | 'exited_at'>, now: number): string =>
+  isActive(run.state) ? elapsed(Math.max(0, now - run.launched_at)) : ago(run.exited_at ?? run.launched_at, now);
+
 export const placeOf = (problem: Problem): string => `${problem.file}:${problem.line}:${problem.column}`;

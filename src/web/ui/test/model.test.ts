@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { ticketIn } from '../src/api/session';
 import type { Instance, RunState, Task } from '../src/api/types';
-import { adHocRuns, ago, announcements, duration, elapsed, exitBadge, groupsOf, stateWord, tabOrder, toneOf } from '../src/model';
+import { adHocRuns, ago, announcements, duration, elapsed, exitBadge, groupsOf, since, stateWord, tabOrder, toneOf } from '../src/model';
 import { parseRoute, taskPath } from '../src/route';
 import { parseMessage } from '../src/stream/message';
 import { isCopyKey, isLeaveKey } from '../src/terminal/keys';
@@ -61,6 +61,8 @@ describe('words', () => {
     expect([0, 4_000, 59_000, 60_000, 3_599_000, 7_200_000, 200_000_000].map((ms) => ago(0, ms))).toEqual(['now', 'now', '59s ago', '1m ago', '59m ago', '2h ago', '2d ago']);
     expect(ago(5000, 0)).toBe('now');
     expect([0, 59_999, 61_000].map(elapsed)).toEqual(['0 s', '59 s', '1 min 1 s']);
+    expect(since(run('a', 'running', 1_000), 9_000)).toBe('8 s');
+    expect(since(run('a', 'done', 1_000, { exited_at: 2_000 }), 12_000)).toBe('10s ago');
     expect([12, 1_240, 61_000, 3_700_000].map(duration)).toEqual(['12 ms', '1.2 s', '1 min 1 s', '1 h 1 min']);
   });
 });

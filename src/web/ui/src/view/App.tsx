@@ -90,6 +90,13 @@ const InProject: Component<{ id: string; route: () => Route }> = (props) => {
   return (
     <>
       <Header project={project} />
+      <Show when={project.state.error}>
+        {(error) => (
+          <p class="strip warn" role="alert">
+            {error()} <a href="/">Projects</a>
+          </p>
+        )}
+      </Show>
       <div class="columns" data-view={props.route().view}>
         <Sidebar project={project} />
         <main>

@@ -4,12 +4,12 @@ import Play from 'lucide-solid/icons/play';
 import { createSignal, For, Show, type Component } from 'solid-js';
 import * as calls from '../api/calls';
 import type { Instance, Task } from '../api/types';
-import { adHocRuns, ago, exitBadge, groupsOf, isActive, stateWord, toneOf } from '../model';
+import { adHocRuns, exitBadge, groupsOf, isActive, since, stateWord, toneOf } from '../model';
 import { panePath, taskPath } from '../route';
 import { tell } from '../state/announce';
 import { now } from '../state/clock';
 import type { ProjectStore } from '../state/project';
-import { attempt, remove, run } from '../state/run';
+import { attempt, remove, restart, run } from '../state/run';
 import { StatusIcon } from './Icon';
 import { Problems } from './Problems';
 import { TaskButton } from './TaskButton';
@@ -31,7 +31,6 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
           </Show>
         </div>
       </header>
-      <Show when={state().error}>{(error) => <p class="strip warn">{error()}</p>}</Show>
       <Problems problems={state().problems} />
       <AdHoc project={props.project} />
       <Show when={state().loaded && state().tasks.length === 0}>
@@ -62,7 +61,7 @@ const TaskRow: Component<{ project: ProjectStore; task: Task }> = (props) => (
     <Show when={props.task.latest} fallback={<span class="state" data-tone="idle">idle</span>}>
       {(latest) => (
         <a class="state" data-tone={toneOf(latest())} href={taskPath(props.project.id, latest().id)} title="Open the newest run">
-          {stateWord(latest())} <span class="quiet">{ago(latest().exited_at ?? latest().launched_at, now())}</span>
+          {stateWord(latest())} <span class="quiet">{since(latest(), now())}</span>
         </a>
       )}
     </Show>
@@ -161,10 +160,10 @@ const RecentRow: Component<{ project: ProjectStore; run: Instance }> = (props) =
       <code class="name">{props.run.command}</code>
     </a>
     <span class="state" data-tone={toneOf(props.run)}>
-      {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{ago(props.run.exited_at ?? props.run.launched_at, now())}</span>
+      {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{since(props.run, now())}</span>
     </span>
     <Show when={!isActive(props.run.state)}>
-      <button type="button" class="small" onClick={() => void run(props.project, { command: props.run.command })}>
+      <button type="button" class="small" onClick={() => void restart(props.project, props.run.id)}>
         Again
       </button>
       <button type="button" class="small" onClick={() => void remove(props.project, props.run.id, null)}>

@@ -3,7 +3,7 @@
 import X from 'lucide-solid/icons/x';
 import { For, Show, type Component } from 'solid-js';
 import type { Instance } from '../api/types';
-import { ago, exitBadge, isActive, tabOrder, toneOf } from '../model';
+import { exitBadge, isActive, since, tabOrder, toneOf } from '../model';
 import { go, taskPath } from '../route';
 import { now } from '../state/clock';
 import { remove } from '../state/run';
@@ -45,7 +45,7 @@ export const Tabs: Component<{ project: ProjectStore; runs: Instance[]; current:
             >
               <StatusIcon tone={toneOf(run)} size={14} />
               {exitBadge(run)?.text ?? run.state}
-              <span class="quiet">{ago(run.launched_at, now())}</span>
+              <span class="quiet">{since(run, now())}</span>
             </button>
             <Show when={!isActive(run.state)}>
               {/* For the pointer only: by keyboard it is Delete on the tab, or the button in the bar above. */}
