@@ -64,17 +64,18 @@ impl Viewer {
     }
 
     pub(crate) async fn next(&mut self) -> Frame {
-        soon("a frame", async {
-            loop {
-                match self.0.next().await.expect("the socket closed").unwrap() {
-                    Message::Text(text) => return Frame::Text(serde_json::from_str(&text).unwrap()),
-                    Message::Binary(bytes) => return binary(&bytes),
-                    Message::Ping(_) | Message::Pong(_) => {}
-                    other @ (Message::Close(_) | Message::Frame(_)) => panic!("{other:?}"),
-                }
+        soon("a frame", self.frame()).await
+    }
+
+    async fn frame(&mut self) -> Frame {
+        loop {
+            match self.0.next().await.expect("the socket closed").unwrap() {
+                Message::Text(text) => return Frame::Text(serde_json::from_str(&text).unwrap()),
+                Message::Binary(bytes) => return binary(&bytes),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other @ (Message::Close(_) | Message::Frame(_)) => panic!("{other:?}"),
             }
-        })
-        .await
+        }
     }
 
     /// The next text frame of this type; others are passed over.
@@ -109,7 +110,7 @@ impl Viewer {
     /// Takes frames until `enough`, acknowledging what comes.
     pub(crate) async fn follow(&mut self, seen: &mut Seen, enough: impl Fn(&Seen) -> bool) {
         while !enough(seen) {
-            let frame = self.next().await;
+            let frame = soon(&format!("a frame after {}", seen.position()), self.frame()).await;
             let output = matches!(frame, Frame::Output { .. });
             seen.take(frame);
             if output {
@@ -143,6 +144,10 @@ impl Seen {
 
     pub(crate) fn handle(&self) -> u32 {
         self.subscribed["handle"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    fn position(&self) -> String {
+        format!("byte {} with {} gaps and {} snapshots", self.at, self.gaps.len(), self.snapshots.len())
     }
 
     pub(crate) fn text(&self) -> String {

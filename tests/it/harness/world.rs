@@ -133,6 +133,8 @@ impl World {
     /// Starts a daemon in the foreground and waits until it serves.
     pub(crate) fn start(&mut self) {
         let mut command = self.kas_command(&["daemon", "start", "--foreground", "--http", "127.0.0.1:0"]);
+        // What a failing test prints can be made to say more.
+        command.envs(std::env::var_os("KAS_LOG").map(|filter| ("KAS_LOG", filter)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
         self.daemon = Some((child, log.clone()));
