@@ -46,8 +46,7 @@ impl Handle {
         });
         let tasks = tasks.collect();
         let view = self.0.view.borrow().clone();
-        let runs = |it: &&Instance| it.project_id == *id && !it.state.is_terminal();
-        let live = view.live.values().rev().filter(runs);
+        let live = view.live.values().rev().filter(|instance| instance.project_id == *id);
         let instances = live.map(|instance| self.as_now(instance.clone())).collect();
         Ok(TasksView { tasks, instances, problems: project.problems.to_vec() })
     }

@@ -1,13 +1,13 @@
 //! The loop: one owner of the state, one input at a time, effects started in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
 use super::input::{Input, Project};
 use super::perform::Performer;
-use super::state::State;
+use super::state::{Phase, State};
 use super::step::step;
 use crate::model::{Instance, InstanceId, ProjectId, TimeMs};
 
@@ -19,26 +19,30 @@ pub(super) const INBOX: usize = 1024;
 pub(super) struct View {
     /// Registered projects.
     pub projects: BTreeMap<ProjectId, Project>,
-    /// Runs that are not over.
+    /// Runs that are starting or running.
     pub live: BTreeMap<InstanceId, Instance>,
+    /// Runs whose end is being stored: of them the store alone tells, so nobody sees an end that a crash could still undo.
+    pub finishing: BTreeSet<InstanceId>,
 }
 
 impl View {
     /// What is visible of a state.
     #[must_use]
     pub(super) fn of(state: &State) -> Self {
-        let live = state.live.iter().filter(|(_, live)| live.is_recorded());
+        let recorded = state.live.iter().filter(|(_, live)| live.is_recorded());
+        let (finishing, live): (Vec<_>, Vec<_>) =
+            recorded.partition(|(_, live)| live.phase == Phase::Finishing);
         Self {
             projects: state.projects.clone(),
-            live: live.map(|(id, live)| (*id, live.shown().clone())).collect(),
+            live: live.into_iter().map(|(id, live)| (*id, live.run.instance.clone())).collect(),
+            finishing: finishing.into_iter().map(|(id, _)| *id).collect(),
         }
     }
 
     /// How many runs of a project are starting or running.
     #[must_use]
     pub(super) fn running_in(&self, project: &ProjectId) -> usize {
-        let runs = |it: &&Instance| it.project_id == *project && !it.state.is_terminal();
-        self.live.values().filter(runs).count()
+        self.live.values().filter(|instance| instance.project_id == *project).count()
     }
 }
 

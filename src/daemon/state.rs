@@ -52,8 +52,6 @@ pub struct Live {
     pub plan: Option<Plan>,
     /// How far it is.
     pub phase: Phase,
-    /// Its row before its end, while that is being stored: nobody is told of an end that a crash could still undo.
-    pub before_end: Option<Instance>,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
     /// Who asked for the same launch, by its key, while its row is being written.
@@ -104,15 +102,6 @@ impl Live {
             && key == plan.idempotency_key.as_ref()
             && instance.project_id == plan.project
             && instance.launched_by == operator
-    }
-
-    /// What others may see of it.
-    #[must_use]
-    pub const fn shown(&self) -> &Instance {
-        match &self.before_end {
-            Some(instance) => instance,
-            None => &self.run.instance,
-        }
     }
 
     /// Whether its row is in the store, so that others may see it.

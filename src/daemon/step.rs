@@ -181,7 +181,6 @@ fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs
         run,
         plan: Some(plan.clone()),
         phase,
-        before_end: None,
         waiting: Vec::new(),
         also: Vec::new(),
         deleting: Vec::new(),
@@ -356,7 +355,7 @@ fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs
             return Vec::new();
         }
     };
-    live.before_end = Some(std::mem::replace(&mut live.run, next.run).instance);
+    live.run = next.run;
     live.phase = Phase::Finishing;
     let events = audit(&live.run, &next.audit, now);
     vec![RunEffect::Finish { run: live.run.clone(), record, events }.on(live.run.instance.id)]

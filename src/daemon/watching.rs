@@ -120,7 +120,9 @@ impl Handle {
     pub async fn ended(&self, id: InstanceId) -> Answer<Instance> {
         let mut view = self.0.view.clone();
         let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
-        view.wait_for(|view| !view.live.contains_key(&id)).await.map_err(closing)?;
+        view.wait_for(|view| !view.live.contains_key(&id) && !view.finishing.contains(&id))
+            .await
+            .map_err(closing)?;
         self.instance(id).await
     }
 

@@ -376,7 +376,6 @@ fn enter(state: &mut State, record: &Record) {
         run: record.run.clone(),
         plan: None,
         phase: Phase::Running,
-        before_end: None,
         waiting: Vec::new(),
         also: Vec::new(),
         deleting: Vec::new(),
