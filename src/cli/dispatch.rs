@@ -67,9 +67,7 @@ fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
     match args.command {
         Command::Check(args) => Ok(check::run(&args, &std::env::current_dir()?, output)?),
         Command::Schema(args) => Ok(schema::run(&args, output)?),
-        Command::Debug(args) => {
-            debug::run(args).map_err(|error| Error::failed("debug", format!("{error:#}")))
-        }
+        Command::Debug(args) => debug::run(args).map_err(debug_error),
         Command::Daemon(args) => daemon::run(args, context(global, output)?),
         Command::Run(args) => asked(run_task::run(args, context(global, output)?)),
         Command::Ps(args) => asked(list::ps(args, context(global, output)?)),
@@ -109,4 +107,14 @@ fn unparsed(argv: &[OsString], error: &clap::Error, output: &mut Output<'_>) -> 
     let message = text.to_string().trim_end().trim_start_matches("error: ").to_owned();
     let failure = Failure { code: "invalid_request", message, details: json!({"reason": "usage"}) };
     output.failure(true, &failure, code::USAGE)
+}
+
+/// A recording that is not there is told apart from one that cannot be read.
+fn debug_error(error: anyhow::Error) -> Error {
+    let message = format!("{error:#}");
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    match io.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::NotFound) => Error::not_found("file", message),
+        Some(_) | None => Error::failed("debug", message),
+    }
 }
