@@ -77,10 +77,11 @@ fn run(conn: &Connection, mut jobs: mpsc::Receiver<Job>, latest: &watch::Sender<
 
 /// Whoever waits now has waited for the same lock, so all are told; else the last of them would wait five seconds each.
 fn refuse(first: Job, jobs: &mut mpsc::Receiver<Job>, error: &Error) {
-    let mut next = Some(first);
-    while let Some(job) = next {
+    // Who comes while these are told has not waited: the lock may be free by then.
+    let waiting = jobs.len();
+    let others = (0..waiting).map_while(|_| jobs.try_recv().ok());
+    for job in std::iter::once(first).chain(others) {
         job(Err(error.clone()))(Ok(()));
-        next = jobs.try_recv().ok();
     }
 }
 

@@ -173,16 +173,17 @@ fn written(daemon: &Daemon, id: &str, text: &str) {
 fn the_terminal_gives_its_size_and_answers_only_live_questions() {
     let daemon = Daemon::start("pty");
     let demo = daemon.demo();
-    let ask =
-        "printf 'old \\033[6n\\n'; stty size; read x; stty size; printf 'new \\033[6n\\n'; read y; echo over";
+    // The first wait ends with the new size, however long that takes to arrive.
+    let ask = "sleep 100 & p=$!; trap 'stty size; kill $p' WINCH; printf 'old \\033[6n\\n'; stty size; \
+               wait $p; read x; printf 'new \\033[6n\\n'; read y; echo over";
     let run = daemon.home.kas_in(&demo, &["run", "--json", "--", ask]).json();
     let id = run["id"].as_str().unwrap();
     written(&daemon, id, "24 80");
     let (mut screen, before) = attached(&daemon, &demo, &[id]);
     screen.until("old \r\n24 80");
     screen.resize(100, 30);
-    screen.type_in("\r");
     screen.until("30 100");
+    screen.type_in("\r");
     screen.until("new \x1b[6n");
     screen.type_in("\r");
     screen.until("over");
