@@ -86,9 +86,11 @@ impl Handle {
     /// The project with its file read anew if it changed on disk; a bad file leaves the last good tasks and its problems.
     pub(super) async fn fresh(&self, id: &ProjectId) -> Answer<Project> {
         let known = self.known(id)?;
-        let Some((project, input)) = self.0.files.refresh(&known).await else { return Ok(known) };
-        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
-        self.0.inbox.send(input).await.map_err(closing)?;
+        let (project, changed) = self.0.files.refresh(&known).await;
+        if let Some(input) = changed {
+            let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
+            self.0.inbox.send(input).await.map_err(closing)?;
+        }
         Ok(project)
     }
 }

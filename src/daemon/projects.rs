@@ -12,7 +12,7 @@ use super::input::{Input, Project};
 use super::refusal::{Code, Refusal};
 use crate::config::{Error, ProjectSources, read_project};
 use crate::model::ProjectId;
-use crate::project::Problem;
+use crate::project::{Problem, TaskDef};
 
 /// The least time between two looks at the files, whatever the configuration says.
 const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
@@ -20,33 +20,49 @@ const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 /// What was last seen of each project's files.
 #[derive(Default)]
 pub(super) struct Files {
-    seen: DashMap<ProjectId, Result<ProjectSources, String>>,
+    seen: DashMap<ProjectId, Seen>,
+}
+
+/// One look at a project's files. It answers callers by itself: the orchestrator may not have got to the input it caused yet.
+#[derive(Clone)]
+struct Seen {
+    read: Result<ProjectSources, String>,
+    /// The tasks of the newest good look, this one or an earlier one.
+    good: Option<Arc<Vec<TaskDef>>>,
+    problems: Arc<Vec<Problem>>,
+}
+
+impl Seen {
+    /// A known project as it was when these files were seen.
+    fn of(&self, known: &Project) -> Project {
+        let tasks = self.good.clone().unwrap_or_else(|| known.tasks.clone());
+        Project { tasks, problems: self.problems.clone(), ..known.clone() }
+    }
 }
 
 impl Files {
-    /// The project as its files say now, with the input that tells the orchestrator; `None` when nothing changed.
-    pub(super) async fn refresh(&self, known: &Project) -> Option<(Project, Input)> {
-        let read = off_thread(known.path.clone()).await?;
-        let seen = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
-        if self.seen.get(&known.id).is_some_and(|last| *last == seen) {
-            return None;
+    /// The project as its files say now, and where they changed, the input that tells the orchestrator.
+    pub(super) async fn refresh(&self, known: &Project) -> (Project, Option<Input>) {
+        let Some(read) = off_thread(known.path.clone()).await else { return (known.clone(), None) };
+        let last = self.seen.get(&known.id).map(|seen| seen.clone());
+        let text = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
+        if let Some(last) = last.as_ref().filter(|last| last.read == text) {
+            return (last.of(known), None);
         }
-        self.seen.insert(known.id.clone(), seen);
         let (tasks, problems) = match read {
             Ok(sources) => {
                 let parsed = sources.parse();
-                let problems =
+                let problems: Vec<_> =
                     parsed.problems.into_iter().chain(renamed(known, parsed.project.as_ref())).collect();
                 (parsed.project.map(|project| project.tasks), problems)
             }
             Err(error) => (None, vec![error.problem(".kaged/project.yaml")]),
         };
-        let mut project = known.clone();
-        if let Some(tasks) = &tasks {
-            project.tasks = Arc::new(tasks.clone());
-        }
-        project.problems = Arc::new(problems.clone());
-        Some((project, Input::ProjectRead { id: known.id.clone(), tasks, problems }))
+        let good = tasks.clone().map(Arc::new).or_else(|| last?.good);
+        let seen = Seen { read: text, good, problems: Arc::new(problems.clone()) };
+        let project = seen.of(known);
+        self.seen.insert(known.id.clone(), seen);
+        (project, Some(Input::ProjectRead { id: known.id.clone(), tasks, problems }))
     }
 
     /// A directory's project, to be registered.
@@ -72,8 +88,10 @@ impl Files {
         let id = read.id.or_else(|| slug_of(&path)).ok_or_else(|| {
             bad(format!("No id can be made of the name of {shown}: add a `project:` key."), "no_id")
         })?;
-        self.seen.insert(id.clone(), Ok(sources));
-        Ok(Project { id, path, tasks: Arc::new(read.tasks), problems: Arc::default() })
+        let tasks = Arc::new(read.tasks);
+        let seen = Seen { read: Ok(sources), good: Some(tasks.clone()), problems: Arc::default() };
+        self.seen.insert(id.clone(), seen);
+        Ok(Project { id, path, tasks, problems: Arc::default() })
     }
 
     /// Forgets a project, so that its files count as new when they are next looked at.

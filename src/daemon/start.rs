@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::facts::{Facts, task_limits};
 use super::handle::{Handle, Shared};
-use super::input::{Input, Project};
+use super::input::Project;
 use super::perform::{Performer, Places};
 use super::run::{INBOX, View, run};
 use super::state::State;
@@ -103,9 +103,6 @@ impl super::projects::Files {
             tasks: Arc::default(),
             problems: Arc::default(),
         };
-        match self.refresh(&empty).await {
-            Some((project, Input::ProjectRead { .. })) => project,
-            Some(_) | None => empty,
-        }
+        self.refresh(&empty).await.0
     }
 }
