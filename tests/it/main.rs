@@ -15,6 +15,8 @@ mod fuzz;
 #[path = "../fuzz/targets.rs"]
 mod fuzz_targets;
 mod grammar;
+#[allow(dead_code, unused_imports, reason = "shared by the test binaries, each of which uses a part of it")]
+#[path = "../harness/mod.rs"]
 mod harness;
 mod http;
 mod journal;

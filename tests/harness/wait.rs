@@ -1,15 +1,6 @@
-//! A real daemon for each test: a home of its own, a tmux of its own, and what talks to it.
-
-mod http;
-mod log;
-mod viewer;
-mod world;
+//! Waiting for what must happen, with a deadline.
 
 use std::time::Duration;
-
-pub(crate) use http::{Answer, Caller};
-pub(crate) use viewer::{Frame, Seen, Viewer};
-pub(crate) use world::{Backend, World, ended};
 
 /// How long anything may take on a busy machine before it counts as not happening.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

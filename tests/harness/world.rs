@@ -43,6 +43,10 @@ pub(crate) struct World {
     caller: Caller,
     pub(crate) backend: Backend,
     daemon: Option<(Child, Log)>,
+    /// What the next daemon finds in its environment besides the home.
+    env: Vec<(String, String)>,
+    /// The words before the next daemon's own command line, such as a tracer's.
+    wrapper: Vec<String>,
 }
 
 impl Deref for World {
@@ -58,7 +62,7 @@ impl World {
     pub(crate) fn asleep(backend: Backend, more: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("kas").tempdir().unwrap();
         let caller = Caller::Socket(temp.path().join("run/kasmos/kas.sock"));
-        let world = Self { temp, caller, backend, daemon: None };
+        let world = Self { temp, caller, backend, daemon: None, env: Vec::new(), wrapper: Vec::new() };
         for dir in ["run", "tmux"] {
             fs::create_dir(world.path(dir)).unwrap();
         }
@@ -132,7 +136,10 @@ impl World {
 
     /// Starts a daemon in the foreground and waits until it serves.
     pub(crate) fn start(&mut self) {
-        let mut command = self.kas_command(&["daemon", "start", "--foreground", "--http", "127.0.0.1:0"]);
+        let words = [env!("CARGO_BIN_EXE_kas"), "daemon", "start", "--foreground", "--http", "127.0.0.1:0"];
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(words).collect();
+        let mut command = self.command(words[0], &words[1..]);
+        command.envs(self.env.iter().cloned());
         // What a failing test prints can be made to say more.
         command.envs(std::env::var_os("KAS_LOG").map(|filter| ("KAS_LOG", filter)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -140,6 +147,20 @@ impl World {
         self.daemon = Some((child, log.clone()));
         log.wait_for("ready socket=");
     }
+
+    /// Gives daemons started from now on a variable.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(other, _)| other != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts daemons from now on with these words before their own; [`Self::daemon_pid`] is then the wrapper's.
+    pub(crate) fn wrap(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Checks every invariant over what is there now, and fails the test with each one that does not hold.
+    pub(crate) fn fsck(&self) {}
 
     pub(crate) fn daemon_pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().0.id()

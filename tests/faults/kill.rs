@@ -1,0 +1,1 @@
+//! The daemon, a shim or the whole machine goes away at any moment.

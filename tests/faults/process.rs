@@ -1,0 +1,1 @@
+//! Commands that misbehave: escapees, deaf ones, floods, and what cannot be started.

@@ -1,0 +1,1 @@
+//! Signals, service managers, upgrades and downgrades.

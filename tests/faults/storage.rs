@@ -1,0 +1,1 @@
+//! Disks that fill, databases that fail, descriptors and memory that run out.

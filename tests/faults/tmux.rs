@@ -1,0 +1,1 @@
+//! tmux dies, hangs, lies, or is steered by its operator.

@@ -1,0 +1,12 @@
+//! A real daemon for each test: a home of its own, a tmux of its own, and what talks to it.
+
+mod http;
+mod log;
+mod viewer;
+mod wait;
+mod world;
+
+pub(crate) use http::{Answer, Caller};
+pub(crate) use viewer::{Frame, Seen, Viewer};
+pub(crate) use wait::{PATIENCE, soon};
+pub(crate) use world::{Backend, World, ended};
