@@ -57,7 +57,7 @@ fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Answer<Op
         Found::Route(route, _) => match route.access {
             Access::Open => auth::Access::Open,
             Access::Ticket => auth::Access::Exchange,
-            Access::Needs(_) => auth::Access::Credential,
+            Access::Shared | Access::Needs(_) => auth::Access::Credential,
         },
         Found::Unknown if reading && !route::is_api(parts.uri.path()) => auth::Access::Page,
         Found::Unknown | Found::WrongMethod(_) => auth::Access::Credential,
@@ -67,14 +67,22 @@ fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Answer<Op
 }
 
 fn check_scope(access: Access, actor: Option<&Actor>) -> Answer<()> {
-    let Access::Needs(scope) = access else { return Ok(()) };
-    match actor {
-        Some(actor) if actor.scope >= scope => Ok(()),
-        Some(actor) => {
+    let needs = match access {
+        Access::Open | Access::Ticket => return Ok(()),
+        Access::Shared => None,
+        Access::Needs(scope) => Some(scope),
+    };
+    match (actor, needs) {
+        (Some(Actor { only: Some(_), .. }), Some(_)) => {
+            let message = "this credential shows one task and nothing else";
+            Err(Refusal::new(Code::Forbidden, message).reason("shared"))
+        }
+        (Some(actor), Some(scope)) if actor.scope < scope => {
             let message = format!("this needs the scope {}, yours is {}", scope.word(), actor.scope.word());
             Err(Refusal::new(Code::Forbidden, message).reason("scope").detail("needs", scope.word()))
         }
-        None => Err(Refusal::new(Code::Unauthorized, "a credential is needed")),
+        (Some(_), _) => Ok(()),
+        (None, _) => Err(Refusal::new(Code::Unauthorized, "a credential is needed")),
     }
 }
 

@@ -1,15 +1,19 @@
 //! The door: who asks, and the credentials the API hands out.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::HeaderName;
 use axum::http::header;
 use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::error::{invalid, not_found};
 use super::route::Surface;
-use crate::auth::{self, Access, Admitted, Keys, NoKey, RequestFacts, SessionRecord, Site, TokenRecord};
+use crate::auth::{
+    self, Access, Admitted, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
+};
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, Scope, TimeMs};
 
@@ -28,6 +32,19 @@ pub struct Door {
     /// The bound port; `None` when there is no HTTP.
     port: Option<u16>,
     vault: Box<dyn Vault>,
+    /// Told whenever a credential was taken back.
+    changed: watch::Sender<()>,
+}
+
+/// How often somebody who stays is asked whether their credential has expired.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What opens a browser session.
+pub(super) enum Entry {
+    /// The ticket of `kas open`, good for one use.
+    Ticket(String),
+    /// The token in a shared link.
+    Shared(String),
 }
 
 /// A ticket and when it stops working.
@@ -41,7 +58,7 @@ impl Door {
     #[must_use]
     pub fn new(keys: Keys, port: Option<u16>, names: &[String], vault: impl Vault) -> Self {
         let site = Site::new(port.unwrap_or(0), names);
-        Self { keys: Mutex::new(keys), site, port, vault: Box::new(vault) }
+        Self { keys: Mutex::new(keys), site, port, vault: Box::new(vault), changed: watch::Sender::new(()) }
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -73,15 +90,24 @@ impl Door {
         }
     }
 
-    /// Exchanges a ticket for a session: the `Set-Cookie` value and the page's key.
-    pub(super) async fn open_session(&self, ticket: &str) -> Answer<(String, String)> {
+    /// Exchanges a ticket, or a shared token, for a session: the `Set-Cookie` value, the page's key and the scope.
+    pub(super) async fn open_session(&self, entry: Entry) -> Answer<(String, String, Scope)> {
         let (session, all) = {
-            let mut keys = self.keys();
-            let session = keys.open_session(ticket, TimeMs::now()).map_err(no_key)?;
-            let session = session.ok_or_else(|| {
-                Refusal::new(Code::Unauthorized, "this ticket was used or is too old: run `kas open` again")
-                    .reason("ticket")
-            })?;
+            let (mut keys, now) = (self.keys(), TimeMs::now());
+            let (session, word, why) = match &entry {
+                Entry::Ticket(ticket) => (
+                    keys.open_session(ticket, now),
+                    "ticket",
+                    "this ticket was used or is too old: run `kas open` again",
+                ),
+                Entry::Shared(secret) => (
+                    keys.open_shared_session(secret, now),
+                    "token",
+                    "this link does not work any more: ask for a new one",
+                ),
+            };
+            let session = session.map_err(no_key)?;
+            let session = session.ok_or_else(|| Refusal::new(Code::Unauthorized, why).reason(word))?;
             (session, keys.sessions().to_vec())
         };
         self.vault.put_sessions(all).await?;
@@ -89,7 +115,7 @@ impl Door {
         let name = self.cookie_name();
         let cookie = session.cookie;
         let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
-        Ok((cookie, session.key))
+        Ok((cookie, session.key, session.record.scope))
     }
 
     /// A ticket for one WebSocket of the session that asks.
@@ -109,10 +135,15 @@ impl Door {
     }
 
     /// Makes a token; its secret is told this once.
-    pub(super) async fn create_token(&self, name: String, scope: Scope) -> Answer<(TokenRecord, String)> {
-        let (token, secret) = self.keys().create_token(name, scope, None, TimeMs::now()).map_err(no_key)?;
+    pub(super) async fn create_token(&self, new: NewToken, now: TimeMs) -> Answer<(TokenRecord, String)> {
+        let (token, secret) = self.keys().create_token(new, now).map_err(no_key)?;
         self.vault.put_token(token.clone()).await?;
         Ok((token, secret))
+    }
+
+    /// The page's address for whoever is given a token that may only look; `None` without HTTP.
+    pub(super) fn shared_link(&self, secret: &str) -> Option<String> {
+        self.port.map(|port| format!("http://127.0.0.1:{port}/#s={secret}"))
     }
 
     /// Every token, revoked ones too.
@@ -120,11 +151,25 @@ impl Door {
         self.keys().tokens().to_vec()
     }
 
-    /// Makes a token useless.
+    /// Makes a token useless, and what was opened with it.
     pub(super) async fn revoke_token(&self, id: &str) -> Answer<()> {
-        let revoked = self.keys().revoke_token(id, TimeMs::now());
+        let (revoked, sessions) = {
+            let mut keys = self.keys();
+            (keys.revoke_token(id, TimeMs::now()), keys.sessions().to_vec())
+        };
         let token = revoked.ok_or_else(|| not_found("there is no such token").detail("id", id))?;
-        self.vault.put_token(token).await
+        self.changed.send_replace(());
+        self.vault.put_token(token).await?;
+        self.vault.put_sessions(sessions).await
+    }
+
+    /// Waits until a credential opens nothing any more: it was revoked or has expired.
+    pub(super) async fn until_useless(&self, credential: String) {
+        let mut changed = self.changed.subscribe();
+        while self.keys().still_works(&credential, TimeMs::now()) {
+            // What expires by itself is noticed within the pause, which is short beside how long anything is given for.
+            let _ = tokio::time::timeout(EXPIRY_PAUSE, changed.changed()).await;
+        }
     }
 }
 

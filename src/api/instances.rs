@@ -4,23 +4,34 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::error::{invalid, json};
+use super::error::{invalid, json, not_found};
 use super::request::Request;
 use super::wire::{self, Instance, List, Nothing};
 use crate::daemon::{Answer, InstanceFilter};
-use crate::model::RunState;
+use crate::model::{Actor, RunState};
 
 /// GET `/projects/:id/tasks/instances`
 pub(super) async fn list(request: Request) -> Answer<Response> {
     let project = request.project()?;
     let mut query = request.query()?;
     let (limit, cursor) = query.page()?;
-    let task_name = query.one("task_name")?;
+    let task_name = shown_task(request.actor()?, query.one("task_name")?)?;
     let states = query.all("state").iter().map(|word| state(word)).collect::<Answer<_>>()?;
     query.done()?;
     let filter = InstanceFilter { task_name, states };
     let page = request.api.handle.instances(&project, filter, limit, cursor).await?;
     Ok(json(StatusCode::OK, &List::of(page, |instance| Instance::from(instance))))
+}
+
+/// The task whose instances are listed: the one asked for, or the only one that is shown.
+fn shown_task(actor: &Actor, asked: Option<String>) -> Answer<Option<String>> {
+    let Some(only) = &actor.only else { return Ok(asked) };
+    match asked {
+        Some(name) if name != only.task.as_str() => {
+            Err(not_found("there is no such task").detail("task", name))
+        }
+        Some(_) | None => Ok(Some(only.task.to_string())),
+    }
 }
 
 fn state(word: &str) -> Answer<RunState> {
@@ -39,7 +50,7 @@ pub(super) async fn cleanup(mut request: Request) -> Answer<Response> {
 
 /// GET `/tasks/:tid`
 pub(super) async fn show(request: Request) -> Answer<Response> {
-    let instance = request.api.handle.instance(request.instance()?).await?;
+    let instance = request.shown_instance().await?;
     Ok(json(StatusCode::OK, &wire::Instance::from(&instance)))
 }
 

@@ -14,7 +14,9 @@ pub(super) async fn list(request: Request) -> Answer<Response> {
     let mut query = request.query()?;
     let (limit, cursor) = query.page()?;
     query.done()?;
-    let projects = request.api.handle.projects();
+    let mut projects = request.api.handle.projects();
+    let actor = request.actor()?;
+    projects.retain(|project| actor.sees_project(&project.id));
     let page = page_of(projects, |project| project.id.to_string(), limit, cursor.as_ref());
     Ok(json(StatusCode::OK, &wire::List::of(page, |project| wire::Project::from(project))))
 }

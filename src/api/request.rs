@@ -13,7 +13,7 @@ use super::query::Query;
 use super::route::Params;
 use super::state::Api;
 use crate::daemon::{Answer, Code, Refusal};
-use crate::model::{Actor, InstanceId, ProjectId};
+use crate::model::{Actor, Instance, InstanceId, ProjectId};
 
 /// The most bytes of a request body.
 const BODY_LIMIT: usize = 64 << 10;
@@ -49,16 +49,29 @@ impl Request {
         self.params.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
     }
 
-    /// The project named by `:id` or `:project`. What cannot be an id names nothing.
+    /// The project named by `:id` or `:project`. What cannot be an id names nothing, nor does what is hidden from the
+    /// one who asks.
     pub(super) fn project(&self) -> Answer<ProjectId> {
         let text = [self.param("id"), self.param("project")].concat();
-        text.parse().map_err(|_| not_found("there is no such project").detail("project", text))
+        let shown = |id: &ProjectId| self.actor.as_ref().is_none_or(|actor| actor.sees_project(id));
+        let id = text.parse().ok().filter(shown);
+        id.ok_or_else(|| not_found("there is no such project").detail("project", text))
     }
 
-    /// The instance named by `:tid`.
+    /// The id in `:tid`.
     pub(super) fn instance(&self) -> Answer<InstanceId> {
         let text = self.param("tid");
-        text.parse().map_err(|_| not_found("there is no such task instance").detail("id", text))
+        text.parse().map_err(|_| no_such_instance(text))
+    }
+
+    /// The instance named by `:tid`, unless it is hidden from the one who asks.
+    pub(super) fn shown_instance(&self) -> impl Future<Output = Answer<Instance>> + Send + use<> {
+        let (id, actor) = (self.instance(), self.actor().cloned());
+        let (handle, text) = (self.api.handle.clone(), self.param("tid").to_owned());
+        async move {
+            let instance = handle.instance(id?).await?;
+            if actor?.sees(&instance) { Ok(instance) } else { Err(no_such_instance(&text)) }
+        }
     }
 
     /// Reads the body as JSON; an empty one counts as `{}`.
@@ -66,6 +79,10 @@ impl Request {
         let bytes = collect(std::mem::take(&mut self.body)).await?;
         parse_json(if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes })
     }
+}
+
+fn no_such_instance(text: &str) -> Refusal {
+    not_found("there is no such task instance").detail("id", text)
 }
 
 /// Reads a whole body within the limits.

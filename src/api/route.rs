@@ -18,7 +18,9 @@ pub enum Access {
     Open,
     /// Who brings a ticket in the body.
     Ticket,
-    /// A credential of at least this scope.
+    /// Any credential, also one that shows a single task; the handler hides the rest from that one.
+    Shared,
+    /// A credential of at least this scope that shows everything.
     Needs(Scope),
 }
 
@@ -44,6 +46,7 @@ pub struct Route {
     pub(super) run: fn(Request) -> BoxFuture<'static, Answer<Response>>,
 }
 
+const SHARED: Access = Access::Shared;
 const VIEW: Access = Access::Needs(Scope::View);
 const RUN: Access = Access::Needs(Scope::Run);
 const FULL: Access = Access::Needs(Scope::Full);
@@ -69,23 +72,23 @@ pub static ROUTES: &[Route] = routes! {
     GET    "/openapi.json"                              VIEW,           Http    => health::openapi;
 
     POST   "/api/v1/session"                            Access::Ticket, Http    => session::open;
-    POST   "/api/v1/session/ticket"                     VIEW,           Http    => session::socket_ticket;
+    POST   "/api/v1/session/ticket"                     SHARED,         Http    => session::socket_ticket;
 
-    GET    "/api/v1/projects"                           VIEW,           Http    => projects::list;
-    GET    "/api/v1/projects/:id"                       VIEW,           Http    => projects::show;
-    GET    "/api/v1/projects/:id/tasks"                 VIEW,           Http    => tasks::list;
+    GET    "/api/v1/projects"                           SHARED,         Http    => projects::list;
+    GET    "/api/v1/projects/:id"                       SHARED,         Http    => projects::show;
+    GET    "/api/v1/projects/:id/tasks"                 SHARED,         Http    => tasks::list;
     POST   "/api/v1/projects/:id/tasks/run"             RUN,            Http    => tasks::run;
     POST   "/api/v1/projects/:id/tasks/run/confirm"     RUN,            Http    => tasks::confirm;
-    GET    "/api/v1/projects/:id/tasks/instances"       VIEW,           Http    => instances::list;
+    GET    "/api/v1/projects/:id/tasks/instances"       SHARED,         Http    => instances::list;
     POST   "/api/v1/projects/:id/tasks/cleanup"         RUN,            Http    => instances::cleanup;
-    GET    "/api/v1/projects/:id/tasks/socket"          VIEW,           Http    => socket::upgrade;
-    GET    "/api/v1/projects/:id/panes"                 VIEW,           Http    => terminals::panes;
+    GET    "/api/v1/projects/:id/tasks/socket"          SHARED,         Http    => socket::upgrade;
+    GET    "/api/v1/projects/:id/panes"                 SHARED,         Http    => terminals::panes;
 
-    GET    "/api/v1/tasks/:tid"                         VIEW,           Http    => instances::show;
+    GET    "/api/v1/tasks/:tid"                         SHARED,         Http    => instances::show;
     DELETE "/api/v1/tasks/:tid"                         RUN,            Http    => instances::delete;
     POST   "/api/v1/tasks/:tid/stop"                    RUN,            Http    => instances::stop;
     POST   "/api/v1/tasks/:tid/restart"                 RUN,            Http    => instances::restart;
-    GET    "/api/v1/tasks/:tid/transcript"              VIEW,           Http    => transcript::show;
+    GET    "/api/v1/tasks/:tid/transcript"              SHARED,         Http    => transcript::show;
 
     GET    "/api/v1/audit-events"                       VIEW,           Http    => audit::list;
 
@@ -180,10 +183,14 @@ mod tests {
 
     #[test]
     fn changes_need_more_than_looking_and_little_is_open() {
-        let open: Vec<_> =
-            ROUTES.iter().filter(|route| !matches!(route.access, Access::Needs(_))).map(|r| r.path).collect();
+        let open: Vec<_> = ROUTES
+            .iter()
+            .filter(|it| matches!(it.access, Access::Open | Access::Ticket))
+            .map(|r| r.path)
+            .collect();
         assert_eq!(open, ["/healthz", "/api/v1/session"]);
-        for route in ROUTES.iter().filter(|route| route.access == VIEW && route.method != Method::GET) {
+        let looks = |route: &&Route| matches!(route.access, VIEW | SHARED) && route.method != Method::GET;
+        for route in ROUTES.iter().filter(looks) {
             assert_eq!(route.path, "/api/v1/session/ticket", "a change with view scope");
         }
         assert!(ROUTES.iter().all(|route| is_api(route.path)));

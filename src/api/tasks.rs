@@ -13,7 +13,11 @@ const KEY_LIMIT: usize = 128;
 
 /// GET `/projects/:id/tasks`
 pub(super) async fn list(request: Request) -> Answer<Response> {
-    let tasks = request.api.handle.tasks(&request.project()?).await?;
+    let project = request.project()?;
+    let mut tasks = request.api.handle.tasks(&project).await?;
+    let actor = request.actor()?;
+    tasks.tasks.retain(|it| actor.sees_task(&project, Some(&it.task.name)));
+    tasks.instances.retain(|instance| actor.sees(instance));
     Ok(json(StatusCode::OK, &wire::Tasks::from(&tasks)))
 }
 

@@ -3,7 +3,7 @@
 use super::secret::base64url;
 use super::tickets::Tickets;
 use super::{Hash, SessionRecord, TokenRecord, fresh};
-use crate::model::{Actor, Scope, TimeMs};
+use crate::model::{Actor, Scope, SharedTask, TimeMs};
 
 /// Tokens remembered at one time: at the cap the oldest that works no more is forgotten; when all work, one more is
 /// refused.
@@ -24,6 +24,19 @@ pub enum NoKey {
     /// The kernel gave no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] std::io::Error),
+}
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What it is for, in its maker's words.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// The one task it shows.
+    pub only: Option<SharedTask>,
+    /// When it stops working by itself.
+    pub expires_at: Option<TimeMs>,
 }
 
 /// A browser session just opened; the two secrets are told once and not kept.
@@ -70,11 +83,11 @@ impl Keys {
     /// Who comes over the control socket, whose peer was checked on accept.
     #[must_use]
     pub fn socket_actor(&self) -> Actor {
-        self.actor("socket".to_owned(), Scope::Full)
+        self.actor("socket".to_owned(), Scope::Full, None)
     }
 
-    fn actor(&self, credential: String, scope: Scope) -> Actor {
-        Actor { operator: self.operator.clone(), credential, scope }
+    fn actor(&self, credential: String, scope: Scope, only: Option<SharedTask>) -> Actor {
+        Actor { operator: self.operator.clone(), credential, scope, only }
     }
 
     // ---- tokens
@@ -83,29 +96,26 @@ impl Keys {
     ///
     /// # Errors
     /// [`NoKey`].
-    pub fn create_token(
-        &mut self,
-        name: String,
-        scope: Scope,
-        expires_at: Option<TimeMs>,
-        now: TimeMs,
-    ) -> Result<(TokenRecord, String), NoKey> {
+    pub fn create_token(&mut self, new: NewToken, now: TimeMs) -> Result<(TokenRecord, String), NoKey> {
         if self.tokens.len() >= TOKENS {
             let spent = self.tokens.iter().position(|token| !token.works(now)).ok_or(NoKey::Full)?;
             self.tokens.remove(spent);
         }
         let secret = fresh_token()?;
         let hash = Hash::of(&secret);
+        let NewToken { name, scope, only, expires_at } = new;
+        let id = fresh_id()?;
         let token =
-            TokenRecord { id: fresh_id()?, name, hash, scope, created_at: now, expires_at, revoked_at: None };
+            TokenRecord { id, name, hash, scope, only, created_at: now, expires_at, revoked_at: None };
         self.tokens.push(token.clone());
         Ok((token, secret))
     }
 
-    /// Ends a token; `None` when there is none of that id. To be stored.
+    /// Ends a token and every session opened with it; `None` when there is none of that id. To be stored.
     pub fn revoke_token(&mut self, id: &str, now: TimeMs) -> Option<TokenRecord> {
         let token = self.tokens.iter_mut().find(|token| token.id == id)?;
         token.revoked_at.get_or_insert(now);
+        self.sessions.retain(|session| session.token.as_deref() != Some(id));
         Some(token.clone())
     }
 
@@ -118,12 +128,32 @@ impl Keys {
     /// Whose bearer token this is.
     #[must_use]
     pub fn bearer(&self, secret: &str, now: TimeMs) -> Option<Actor> {
-        let hash = Hash::of(secret);
-        if hash == self.bootstrap {
-            return Some(self.actor("token:bootstrap".to_owned(), Scope::Full));
+        if Hash::of(secret) == self.bootstrap {
+            return Some(self.actor("token:bootstrap".to_owned(), Scope::Full, None));
         }
-        let token = self.tokens.iter().find(|token| token.hash == hash)?;
-        token.works(now).then(|| self.actor(format!("token:{}", token.id), token.scope))
+        let token = self.token(secret, now)?;
+        Some(self.actor(format!("token:{}", token.id), token.scope, token.only.clone()))
+    }
+
+    /// The token with this secret, if it works.
+    fn token(&self, secret: &str, now: TimeMs) -> Option<&TokenRecord> {
+        let hash = Hash::of(secret);
+        self.tokens.iter().find(|token| token.hash == hash).filter(|token| token.works(now))
+    }
+
+    /// Whether a credential that was checked before still opens what it opened: it was not revoked and has not expired.
+    #[must_use]
+    pub fn still_works(&self, credential: &str, now: TimeMs) -> bool {
+        let token = |id: &str| id == "bootstrap" || self.tokens.iter().any(|it| it.id == id && it.works(now));
+        match credential.split_once(':') {
+            Some(("token", id)) => token(id),
+            Some(("session", id)) => {
+                let session = self.sessions.iter().find(|session| session.id == id);
+                session.is_some_and(|it| now < it.expires_at && it.token.as_deref().is_none_or(token))
+            }
+            // The control socket's peer was checked when it came.
+            Some(_) | None => credential == "socket",
+        }
     }
 
     // ---- browser sessions
@@ -144,22 +174,49 @@ impl Keys {
     /// # Errors
     /// When the kernel has no randomness to give.
     pub fn open_session(&mut self, ticket: &str, now: TimeMs) -> Result<Option<NewSession>, NoKey> {
-        let (id, cookie, key) = (fresh_id()?, fresh()?, fresh()?);
         let Some(scope) = self.page_tickets.take(ticket, now) else { return Ok(None) };
+        self.add_session(scope, now.plus_ms(SESSION_LIFE_MS), None, now).map(Some)
+    }
+
+    /// Opens a session for whoever was given a token that may only look: what a shared link does. It shows what the token
+    /// shows and ends when the token does. `None` for a token that does not work or may do more, which has no business
+    /// in an address.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness to give.
+    pub fn open_shared_session(&mut self, secret: &str, now: TimeMs) -> Result<Option<NewSession>, NoKey> {
+        let Some(token) = self.token(secret, now).filter(|token| token.scope == Scope::View) else {
+            return Ok(None);
+        };
+        let life = now.plus_ms(SESSION_LIFE_MS);
+        let (id, ends) = (token.id.clone(), token.expires_at.map_or(life, |end| end.min(life)));
+        self.add_session(Scope::View, ends, Some(id), now).map(Some)
+    }
+
+    fn add_session(
+        &mut self,
+        scope: Scope,
+        expires_at: TimeMs,
+        token: Option<String>,
+        now: TimeMs,
+    ) -> Result<NewSession, NoKey> {
+        let (id, cookie, key) = (fresh_id()?, fresh()?, fresh()?);
+        let (cookie_hash, key_hash) = (Hash::of(&cookie), Hash::of(&key));
         let record = SessionRecord {
             id,
-            cookie: Hash::of(&cookie),
-            key: Hash::of(&key),
+            cookie: cookie_hash,
+            key: key_hash,
             scope,
             created_at: now,
-            expires_at: now.plus_ms(SESSION_LIFE_MS),
+            expires_at,
+            token,
         };
         self.sessions.retain(|session| now < session.expires_at);
         if self.sessions.len() >= SESSIONS {
             self.sessions.remove(0);
         }
         self.sessions.push(record.clone());
-        Ok(Some(NewSession { record, cookie, key }))
+        Ok(NewSession { record, cookie, key })
     }
 
     /// Ends the session of the credential `session:<id>`; whether there was one. [`Keys::sessions`] is to be stored then.
@@ -179,9 +236,18 @@ impl Keys {
     #[must_use]
     pub fn session(&self, cookie: &str, key: &str, now: TimeMs) -> Option<Actor> {
         let (cookie, key) = (Hash::of(cookie), Hash::of(key));
-        let mut live = self.sessions.iter().filter(|session| now < session.expires_at);
-        let session = live.find(|session| session.cookie == cookie && session.key == key)?;
-        Some(self.actor(session_credential(session), session.scope))
+        let session = self.sessions.iter().find(|session| session.cookie == cookie && session.key == key)?;
+        self.of_session(session, now)
+    }
+
+    /// Who a session stands for, while it and the token it was opened with work.
+    fn of_session(&self, session: &SessionRecord, now: TimeMs) -> Option<Actor> {
+        let credential = session_credential(session);
+        if !self.still_works(&credential, now) {
+            return None;
+        }
+        let token = session.token.as_ref().and_then(|id| self.tokens.iter().find(|token| token.id == *id));
+        Some(self.actor(credential, session.scope, token.and_then(|token| token.only.clone())))
     }
 
     /// A ticket for one WebSocket of the session with this credential, within 30 s; `None` when it is not a session's.
@@ -206,7 +272,7 @@ impl Keys {
         let credential = self.socket_tickets.take(ticket, now)?;
         let session = self.sessions.iter().find(|session| session_credential(session) == credential)?;
         let same = cookies.iter().any(|cookie| Hash::of(cookie) == session.cookie);
-        (same && now < session.expires_at).then(|| self.actor(credential, session.scope))
+        self.of_session(session, now).filter(|_| same)
     }
 }
 
@@ -236,11 +302,39 @@ mod tests {
         Keys::new("op".to_owned(), "kas_boot", Vec::new(), Vec::new())
     }
 
+    fn view(expires_at: Option<TimeMs>) -> NewToken {
+        NewToken { name: "ci".to_owned(), scope: Scope::View, only: None, expires_at }
+    }
+
+    #[test]
+    fn a_shared_session_shows_what_its_token_shows_and_ends_with_it() {
+        let only = SharedTask { project: "demo".parse().unwrap(), task: "test".parse().unwrap() };
+        let shared = |expires_at| NewToken { only: Some(only.clone()), ..view(expires_at) };
+        let mut keys = keys();
+        let (token, secret) = keys.create_token(shared(Some(TimeMs(5000))), NOW).unwrap();
+        let session = keys.open_shared_session(&secret, NOW).unwrap().unwrap();
+        assert_eq!(session.record.expires_at, TimeMs(5000));
+        let who = |keys: &Keys, now: i64| keys.session(&session.cookie, &session.key, TimeMs(now));
+        let actor = who(&keys, 4999).unwrap();
+        assert_eq!((actor.scope, actor.only), (Scope::View, Some(only.clone())));
+        assert!(keys.still_works(&actor.credential, TimeMs(4999)) && who(&keys, 5000).is_none());
+        // A restart knows it too.
+        let mut keys =
+            Keys::new("op".to_owned(), "kas_boot", keys.tokens().to_vec(), keys.sessions().to_vec());
+        assert_eq!(who(&keys, 4999).and_then(|actor| actor.only), Some(only.clone()));
+        keys.revoke_token(&token.id, NOW);
+        assert!(who(&keys, 1001).is_none() && !keys.still_works(&actor.credential, NOW));
+        assert_eq!((keys.open_shared_session(&secret, NOW).unwrap(), keys.sessions().len()), (None, 0));
+        // Only a token that may no more than look is taken from an address.
+        let (_, secret) = keys.create_token(NewToken { scope: Scope::Run, ..view(None) }, NOW).unwrap();
+        assert_eq!(keys.open_shared_session(&secret, NOW).unwrap(), None);
+        assert_eq!(keys.open_shared_session("kas_boot", NOW).unwrap(), None);
+    }
+
     #[test]
     fn a_token_works_until_it_expires_or_is_revoked() {
         let mut keys = keys();
-        let (token, secret) =
-            keys.create_token("ci".to_owned(), Scope::View, Some(TimeMs(2000)), NOW).unwrap();
+        let (token, secret) = keys.create_token(view(Some(TimeMs(2000))), NOW).unwrap();
         assert!(secret.starts_with("kas_") && secret.len() == 47);
         let actor = keys.bearer(&secret, NOW).unwrap();
         assert_eq!((actor.credential, actor.scope), (format!("token:{}", token.id), Scope::View));
@@ -302,12 +396,12 @@ mod tests {
         assert_eq!(keys.sessions().len(), SESSIONS);
         assert_eq!(keys.sessions().last(), newest.map(|session| session.record).as_ref());
         for _ in 0..TOKENS {
-            keys.create_token(String::new(), Scope::View, None, NOW).unwrap();
+            keys.create_token(view(None), NOW).unwrap();
         }
         let spent = keys.tokens()[7].id.clone();
         keys.revoke_token(&spent, NOW);
-        keys.create_token(String::new(), Scope::View, None, NOW).unwrap();
+        keys.create_token(view(None), NOW).unwrap();
         assert!(keys.tokens().len() == TOKENS && keys.tokens().iter().all(|token| token.id != spent));
-        assert!(matches!(keys.create_token(String::new(), Scope::View, None, NOW), Err(NoKey::Full)));
+        assert!(matches!(keys.create_token(view(None), NOW), Err(NoKey::Full)));
     }
 }

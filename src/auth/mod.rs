@@ -10,7 +10,7 @@ mod tickets;
 mod token_file;
 
 pub use admit::{Access, Admitted, Refusal, RequestFacts, Surface, admit};
-pub use keys::{Keys, NewSession, NoKey};
+pub use keys::{Keys, NewSession, NewToken, NoKey};
 pub use peer::peer_may_connect;
 pub use record::{SessionRecord, TokenRecord};
 pub use secret::{Hash, fresh};

@@ -1,7 +1,7 @@
 //! Credentials as they are stored: hashes, never secrets.
 
 use super::Hash;
-use crate::model::{Scope, TimeMs};
+use crate::model::{Scope, SharedTask, TimeMs};
 
 /// A bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct TokenRecord {
     pub hash: Hash,
     /// What it may do.
     pub scope: Scope,
+    /// The one task it shows; `None` for all of them.
+    pub only: Option<SharedTask>,
     /// Since when it exists.
     pub created_at: TimeMs,
     /// When it stops working by itself, if ever.
@@ -45,4 +47,6 @@ pub struct SessionRecord {
     pub created_at: TimeMs,
     /// When it stops working.
     pub expires_at: TimeMs,
+    /// The token it was opened with, when it was one: the session shows what the token shows, and ends with it.
+    pub token: Option<String>,
 }

@@ -571,7 +571,8 @@ mod tests {
     }
 
     fn ada() -> Actor {
-        Actor { operator: "ada".to_owned(), credential: "socket".to_owned(), scope: Scope::Full }
+        let (operator, credential) = ("ada".to_owned(), "socket".to_owned());
+        Actor { operator, credential, scope: Scope::Full, only: None }
     }
 
     fn definition() -> Definition {

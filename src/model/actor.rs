@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::InvalidId;
+use super::{Instance, InvalidId, ProjectId, TaskName};
 
 /// What a credential may do; each scope includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,15 @@ impl FromStr for Scope {
     }
 }
 
+/// The one task a shared credential shows; everything else is hidden from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedTask {
+    /// Its project.
+    pub project: ProjectId,
+    /// Its name there.
+    pub task: TaskName,
+}
+
 /// Somebody with a credential that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -52,6 +61,28 @@ pub struct Actor {
     pub credential: String,
     /// What it may do.
     pub scope: Scope,
+    /// The one task it may look at; `None` for all of them.
+    pub only: Option<SharedTask>,
+}
+
+impl Actor {
+    /// Whether a project is shown to them.
+    #[must_use]
+    pub fn sees_project(&self, project: &ProjectId) -> bool {
+        self.only.as_ref().is_none_or(|only| only.project == *project)
+    }
+
+    /// Whether a task of a project is shown to them.
+    #[must_use]
+    pub fn sees_task(&self, project: &ProjectId, task: Option<&TaskName>) -> bool {
+        self.only.as_ref().is_none_or(|only| only.project == *project && Some(&only.task) == task)
+    }
+
+    /// Whether a run is shown to them.
+    #[must_use]
+    pub fn sees(&self, instance: &Instance) -> bool {
+        self.sees_task(&instance.project_id, instance.task_name.as_ref())
+    }
 }
 
 impl fmt::Display for Actor {

@@ -8,7 +8,7 @@ mod instance;
 mod size;
 mod time;
 
-pub use actor::{Actor, Scope};
+pub use actor::{Actor, Scope, SharedTask};
 pub use definition::Definition;
 pub use event::EventKind;
 pub use id::{InstanceId, InvalidId, Offset, ProjectId, TaskName};

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use super::Error;
-use super::row::{all, parsed, time, time_opt};
+use super::row::{all, parsed, parsed_opt, time, time_opt};
 use crate::auth::{Hash, SessionRecord, TokenRecord};
-use crate::model::TimeMs;
+use crate::model::{SharedTask, TimeMs};
 
 /// Tokens kept: the oldest revoked ones beyond that are forgotten.
 const TOKENS: i64 = 256;
@@ -13,7 +13,8 @@ const TOKENS: i64 = 256;
 /// Writes a token, new or changed.
 pub(super) fn put_token(conn: &Connection, token: &TokenRecord) -> Result<(), Error> {
     conn.execute(
-        "INSERT INTO tokens VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO tokens (id, name, hash, scope, created_at, expires_at, revoked_at, project_id, task_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (id) DO UPDATE SET expires_at = ?6, revoked_at = ?7",
         params![
             token.id,
@@ -23,6 +24,8 @@ pub(super) fn put_token(conn: &Connection, token: &TokenRecord) -> Result<(), Er
             token.created_at.0,
             token.expires_at.map(|at| at.0),
             token.revoked_at.map(|at| at.0),
+            token.only.as_ref().map(|only| only.project.as_str()),
+            token.only.as_ref().map(|only| only.task.as_str()),
         ],
     )?;
     conn.execute(
@@ -40,6 +43,7 @@ pub(super) fn tokens(conn: &Connection) -> Result<Vec<TokenRecord>, Error> {
             name: row.get("name")?,
             hash: hash(row, "hash")?,
             scope: parsed(row, "scope")?,
+            only: only(row)?,
             created_at: time(row, "created_at")?,
             expires_at: time_opt(row, "expires_at")?,
             revoked_at: time_opt(row, "revoked_at")?,
@@ -50,7 +54,10 @@ pub(super) fn tokens(conn: &Connection) -> Result<Vec<TokenRecord>, Error> {
 /// Replaces the sessions by these, so that the table has no more than memory has.
 pub(super) fn put_sessions(conn: &Connection, sessions: &[SessionRecord]) -> Result<(), Error> {
     conn.execute("DELETE FROM sessions", [])?;
-    let mut insert = conn.prepare("INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = conn.prepare(
+        "INSERT INTO sessions (id, cookie_hash, key_hash, scope, created_at, expires_at, token_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
     for session in sessions {
         insert.execute(params![
             session.id,
@@ -59,6 +66,7 @@ pub(super) fn put_sessions(conn: &Connection, sessions: &[SessionRecord]) -> Res
             session.scope.word(),
             session.created_at.0,
             session.expires_at.0,
+            session.token,
         ])?;
     }
     Ok(())
@@ -75,8 +83,14 @@ pub(super) fn sessions(conn: &Connection, now: TimeMs) -> Result<Vec<SessionReco
             scope: parsed(row, "scope")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
+            token: row.get("token_id")?,
         })
     })
+}
+
+fn only(row: &Row<'_>) -> Result<Option<SharedTask>, Error> {
+    let (project, task) = (parsed_opt(row, "project_id")?, parsed_opt(row, "task_name")?);
+    Ok(project.zip(task).map(|(project, task)| SharedTask { project, task }))
 }
 
 fn hash(row: &Row<'_>, column: &str) -> Result<Hash, Error> {

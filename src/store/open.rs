@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::Error;
 
 /// The schemas, oldest first; schema n is what the first n of them make. A shipped one never changes.
-const SCHEMAS: &[&str] = &[include_str!("v1.sql")];
+const SCHEMAS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql")];
 /// Marks a database file as ours (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x6b61_7372;
 /// Below this, SQLite could lose committed changes when two connections checkpoint at once (fixed in 3.51.3).

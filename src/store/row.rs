@@ -62,7 +62,7 @@ where
     text.parse().map_err(|error| Error::bad_value(format!("column {column}: {error}")))
 }
 
-fn parsed_opt<T: FromStr>(row: &Row<'_>, column: &str) -> Result<Option<T>, Error>
+pub(super) fn parsed_opt<T: FromStr>(row: &Row<'_>, column: &str) -> Result<Option<T>, Error>
 where
     T::Err: std::fmt::Display,
 {

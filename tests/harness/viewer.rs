@@ -130,6 +130,20 @@ impl Viewer {
         seen
     }
 
+    /// Waits until the daemon closes the socket, and answers the code it gives.
+    pub(crate) async fn ended_by_daemon(mut self) -> Option<u16> {
+        soon("the end of the socket", async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        })
+        .await
+    }
+
     /// Says goodbye, so that the daemon notices now.
     pub(crate) async fn close(mut self) {
         self.0.close(None).await.unwrap();

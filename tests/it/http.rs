@@ -26,7 +26,7 @@ async fn every_route_but_healthz_is_shut() {
         let expect = match route.access {
             Access::Open => 200,
             Access::Ticket => 400,
-            Access::Needs(_) => 401,
+            Access::Shared | Access::Needs(_) => 401,
         };
         assert_eq!(bare, expect, "{method} {path} without a credential");
         let wrong = it.ask(method, path, &[json, "Authorization: Bearer kas_wrong"], "").await.status;

@@ -23,6 +23,7 @@ mod journal;
 mod project;
 mod replay;
 mod served;
+mod sharing;
 mod shim;
 mod store_story;
 mod tidy;

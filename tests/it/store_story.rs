@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use kas::auth::Keys;
+use kas::auth::{Keys, NewToken};
 use kas::lifecycle::{Event, Run, transition};
 use kas::model::{
-    BackendKind, Definition, EventKind, Exit, Instance, InstanceId, Offset, ProjectId, RunState, Scope, Size,
-    TimeMs,
+    BackendKind, Definition, EventKind, Exit, Instance, InstanceId, Offset, ProjectId, RunState, Scope,
+    SharedTask, Size, TimeMs,
 };
 use kas::store::{
     Change, Earlier, Error, EventFilter, IdempotencyKey, NewEvent, Record, Registered, RunFilter, Store,
@@ -372,10 +372,15 @@ async fn a_project_id_or_directory_is_taken_once() {
 async fn credentials_come_back_as_hashes() {
     let (dir, store) = temp_store().await;
     let mut keys = Keys::new("op".to_owned(), "kas_boot", Vec::new(), Vec::new());
-    let (token, secret) = keys.create_token("ci".to_owned(), Scope::Run, None, TimeMs(5)).unwrap();
+    let new = |scope, only| NewToken { name: "ci".to_owned(), scope, only, expires_at: None };
+    let only = SharedTask { project: "demo".parse().unwrap(), task: "test".parse().unwrap() };
+    let (token, secret) = keys.create_token(new(Scope::Run, None), TimeMs(5)).unwrap();
     store.put_token(token.clone()).await.unwrap();
     let (ticket, _) = keys.page_ticket(Scope::Full, TimeMs(5)).unwrap();
     let session = keys.open_session(&ticket, TimeMs(5)).unwrap().unwrap();
+    let (link, shared) = keys.create_token(new(Scope::View, Some(only.clone())), TimeMs(5)).unwrap();
+    store.put_token(link.clone()).await.unwrap();
+    let looking = keys.open_shared_session(&shared, TimeMs(5)).unwrap().unwrap();
     store.put_sessions(keys.sessions().to_vec()).await.unwrap();
     drop(store);
 
@@ -388,6 +393,8 @@ async fn credentials_come_back_as_hashes() {
     let mut keys = restarted().await;
     assert_eq!(keys.bearer(&secret, TimeMs(6)).map(|actor| actor.scope), Some(Scope::Run));
     assert!(keys.session(&session.cookie, &session.key, TimeMs(6)).is_some());
+    let who = keys.session(&looking.cookie, &looking.key, TimeMs(6)).unwrap();
+    assert_eq!((who.scope, who.only), (Scope::View, Some(only)));
     assert!(store.sessions(session.record.expires_at).await.unwrap().is_empty());
     let revoked = keys.revoke_token(&token.id, TimeMs(7)).unwrap();
     store.put_token(revoked).await.unwrap();
@@ -428,7 +435,10 @@ async fn a_newer_schema_is_refused_byte_for_byte() {
     let path = dir.path().join("runner.db");
     let newer = || match Store::open(&path) {
         Err(Error::Open { path: named, cause }) => {
-            assert_eq!((named.as_path(), *cause), (path.as_path(), Error::Newer { found: 99, known: 1 }));
+            assert_eq!(
+                (named.as_path(), *cause),
+                (path.as_path(), Error::Newer { found: 99, known: SHIPPED.len().try_into().unwrap() })
+            );
         }
         other => panic!("{other:?}"),
     };
@@ -457,7 +467,7 @@ async fn what_cannot_be_opened_is_named_and_left_alone() {
         assert!(text.contains(&path.display().to_string()) && text.contains(expect), "{text}");
         assert!(path.is_dir() || bytes_of(dir.path()) == before);
     };
-    let fixture = || fs::read(fixture_path()).unwrap();
+    let fixture = || fs::read(shipped("v2")).unwrap();
     check(&|path| fs::write(path, b"").unwrap(), "damaged (it has only 0 bytes)");
     check(&|path| fs::write(path, "x".repeat(5000)).unwrap(), "not an SQLite file");
     check(&|path| fs::create_dir(path).unwrap(), "not a plain file");
@@ -474,8 +484,8 @@ async fn what_cannot_be_opened_is_named_and_left_alone() {
 async fn a_damaged_page_is_found_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runner.db");
-    let mut bytes = fs::read(fixture_path()).unwrap();
-    let raw = rusqlite::Connection::open(fixture_copy(dir.path())).unwrap();
+    let mut bytes = fs::read(shipped("v2")).unwrap();
+    let raw = rusqlite::Connection::open(fixture_copy(dir.path(), "v2")).unwrap();
     let root: usize = raw
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'task_instances'", [], |row| {
             row.get::<_, i64>(0)
@@ -515,13 +525,16 @@ async fn a_directory_that_cannot_be_written_is_said() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn fixture_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1.sqlite")
+/// Every schema that was shipped.
+const SHIPPED: [&str; 2] = ["v1", "v2"];
+
+fn shipped(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/state/{version}.sqlite"))
 }
 
-fn fixture_copy(dir: &Path) -> PathBuf {
-    let path = dir.join("copy.db");
-    fs::copy(fixture_path(), &path).unwrap();
+fn fixture_copy(dir: &Path, version: &str) -> PathBuf {
+    let path = dir.join(format!("{version}.db"));
+    fs::copy(shipped(version), &path).unwrap();
     path
 }
 
@@ -532,9 +545,15 @@ fn schema(path: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_first_shipped_schema_opens_with_all_that_is_in_it() {
+async fn every_shipped_schema_opens_with_all_that_is_in_it() {
+    for version in SHIPPED {
+        opens_with_all_that_is_in_it(version).await;
+    }
+}
+
+async fn opens_with_all_that_is_in_it(version: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let path = fixture_copy(dir.path());
+    let path = fixture_copy(dir.path(), version);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.projects().await.unwrap().len(), 1);
     assert_eq!(store.run(id(1)).await.unwrap().unwrap().run.instance.exit, Some(Exit::Code(3)));

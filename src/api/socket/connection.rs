@@ -80,6 +80,8 @@ pub(super) struct Connection<D> {
     pub(super) outbox: VecDeque<Message>,
     pub(super) inputs: Inputs,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Ends when the credential it was opened with opens nothing any more.
+    pub(super) useless: BoxFuture<'static, ()>,
 }
 
 impl<D: Desk> Connection<D> {
@@ -89,6 +91,7 @@ impl<D: Desk> Connection<D> {
         owners: Arc<Owners>,
         metrics: Arc<Metrics>,
         closing: watch::Receiver<bool>,
+        useless: BoxFuture<'static, ()>,
     ) -> Self {
         let number = owners.connection();
         metrics.websockets.inc();
@@ -106,6 +109,7 @@ impl<D: Desk> Connection<D> {
             outbox: VecDeque::new(),
             inputs: Inputs::default(),
             work: FuturesUnordered::new(),
+            useless,
         }
     }
 
@@ -158,6 +162,9 @@ impl<D: Desk> Connection<D> {
                 _ = ping.tick() => self.outbox.push_back(Message::Ping(Bytes::new())),
                 () = tokio::time::sleep_until(heard + SILENCE_LIMIT) => {
                     return close(close_code::POLICY, "silence");
+                }
+                () = &mut self.useless => {
+                    return close(close_code::POLICY, "the credential was revoked or has expired");
                 }
                 () = closed(&mut self.closing) => {
                     return close(close_code::AWAY, "the daemon shuts down");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::api::error::not_found;
 use crate::broker::Channel;
 use crate::daemon::{Answer, Handle, TerminalId};
 use crate::model::{Actor, InstanceId, ProjectId, Size};
@@ -36,10 +37,23 @@ impl ProjectDesk {
     pub(super) fn new(handle: Handle, actor: Actor, project: ProjectId) -> Self {
         Self { handle, actor: Arc::new(actor), project }
     }
+
+    /// A credential that shows one task opens the terminals of that task's runs.
+    async fn check_shown(&self, id: TerminalId) -> Answer<()> {
+        if self.actor.only.is_none() {
+            return Ok(());
+        }
+        let shown = match id {
+            TerminalId::Task(run) => self.actor.sees(&self.handle.instance(run).await?),
+            TerminalId::Pane(_) => false,
+        };
+        if shown { Ok(()) } else { Err(not_found("there is no such terminal")) }
+    }
 }
 
 impl Desk for ProjectDesk {
     async fn terminal(&self, id: TerminalId) -> Answer<Arc<Channel>> {
+        self.check_shown(id).await?;
         self.handle.terminal(&self.project, id).await.map(|terminal| terminal.channel)
     }
 
@@ -68,6 +82,13 @@ impl Desk for ProjectDesk {
     }
 
     fn concerns(&self, event: &StoredEvent) -> bool {
-        event.project_id.as_deref().is_none_or(|id| id == self.project.as_str())
+        match &self.actor.only {
+            None => event.project_id.as_deref().is_none_or(|id| id == self.project.as_str()),
+            Some(only) => {
+                event.project_id.as_deref() == Some(only.project.as_str())
+                    && event.details.get("task_name").and_then(|name| name.as_str())
+                        == Some(only.task.as_str())
+            }
+        }
     }
 }

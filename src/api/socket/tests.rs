@@ -106,8 +106,14 @@ impl Server {
         let (owners, to_desk, to_scope) = (Arc::new(Owners::default()), desk.clone(), Arc::clone(&scope));
         let handler = move |upgrade: WebSocketUpgrade| {
             let scope = *to_scope.lock().unwrap();
-            let connection =
-                Connection::new(to_desk.clone(), scope, Arc::clone(&owners), Arc::default(), closes.clone());
+            let connection = Connection::new(
+                to_desk.clone(),
+                scope,
+                Arc::clone(&owners),
+                Arc::default(),
+                closes.clone(),
+                Box::pin(std::future::pending()),
+            );
             std::future::ready(
                 super::upgrade::configured(upgrade).on_upgrade(|socket| connection.run(socket)),
             )

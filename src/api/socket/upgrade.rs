@@ -30,9 +30,11 @@ pub(in crate::api) async fn upgrade(request: Request) -> Answer<Response> {
     if upgrade.selected_protocol().is_none() {
         return Err(invalid(format!("offer the sub-protocol {PROTOCOL}")).reason("subprotocol"));
     }
-    let scope = actor.scope;
+    let (scope, credential) = (actor.scope, actor.credential.clone());
     let desk = ProjectDesk::new(api.handle, actor, project);
-    let connection = Connection::new(desk, scope, api.owners, api.metrics, api.closing);
+    let door = api.door;
+    let useless = Box::pin(async move { door.until_useless(credential).await });
+    let connection = Connection::new(desk, scope, api.owners, api.metrics, api.closing, useless);
     Ok(upgrade.on_upgrade(async move |socket| {
         connection.run(socket).await;
         drop(seat);

@@ -14,7 +14,7 @@ use crate::model::Offset;
 
 /// GET `/tasks/:tid/transcript`
 pub(in crate::api) async fn show(request: Request) -> Answer<Response> {
-    let id = request.instance()?;
+    let id = request.shown_instance().await?.id;
     let mut query = request.query()?;
     let format = query.one("format")?;
     query.done()?;

@@ -41,7 +41,8 @@ pub(in crate::api) struct Confirm {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Exchange {
-    pub(in crate::api) ticket: String,
+    pub(in crate::api) ticket: Option<String>,
+    pub(in crate::api) token: Option<String>,
 }
 
 /// `POST /v1/repos`
@@ -57,6 +58,10 @@ pub(in crate::api) struct AddRepo {
 pub(in crate::api) struct CreateToken {
     pub(in crate::api) name: Option<String>,
     pub(in crate::api) scope: Option<String>,
+    pub(in crate::api) project: Option<String>,
+    pub(in crate::api) task: Option<String>,
+    /// Seconds.
+    pub(in crate::api) expires_in: Option<i64>,
 }
 
 /// A terminal size as wished: both sides positive integers, or it is 80x24.
@@ -375,15 +380,21 @@ pub(in crate::api) struct Token {
     id: String,
     name: String,
     scope: &'static str,
+    project: Option<String>,
+    task: Option<String>,
     created_at: i64,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 impl Token {
-    pub(in crate::api) fn of(it: &TokenRecord, token: Option<String>) -> Self {
+    /// With its secret, and the address that opens the page with it, when it was just made.
+    pub(in crate::api) fn of(it: &TokenRecord, made: Option<(String, Option<String>)>) -> Self {
+        let (token, link) = made.map_or((None, None), |(secret, link)| (Some(secret), link));
         Self {
             id: it.id.clone(),
             name: it.name.clone(),
@@ -391,7 +402,10 @@ impl Token {
             created_at: it.created_at.0,
             expires_at: it.expires_at.map(|at| at.0),
             revoked_at: it.revoked_at.map(|at| at.0),
+            project: it.only.as_ref().map(|only| only.project.to_string()),
+            task: it.only.as_ref().map(|only| only.task.to_string()),
             token,
+            link,
         }
     }
 }

@@ -1,6 +1,6 @@
 // The words and orders of the views.
 import { describe, expect, test } from 'vitest';
-import { ticketIn } from '../src/api/session';
+import { entryIn } from '../src/api/session';
 import type { Instance, RunState, Task } from '../src/api/types';
 import { adHocRuns, ago, announcements, duration, elapsed, exitBadge, groupsOf, since, stateWord, tabOrder, toneOf } from '../src/model';
 import { parseRoute, taskPath } from '../src/route';
@@ -96,12 +96,14 @@ describe('addresses', () => {
   });
 
   test.each([
-    ['#t=abc-_1', 'abc-_1'],
+    ['#t=abc-_1', { ticket: 'abc-_1' }],
+    ['#s=kas_abc', { token: 'kas_abc' }],
     ['#t=', null],
+    ['#s=', null],
     ['', null],
     ['#x=1', null],
-  ])('with the ticket %s', (fragment, ticket) => {
-    expect(ticketIn(fragment)).toBe(ticket);
+  ])('that lets in by %s', (fragment, entry) => {
+    expect(entryIn(fragment)).toEqual(entry);
   });
 });
 

@@ -3,6 +3,7 @@
 import Play from 'lucide-solid/icons/play';
 import { createSignal, For, Show, type Component } from 'solid-js';
 import * as calls from '../api/calls';
+import { mayRun } from '../api/session';
 import type { Instance, Task } from '../api/types';
 import { adHocRuns, exitBadge, groupsOf, isActive, since, stateWord, toneOf } from '../model';
 import { panePath, taskPath } from '../route';
@@ -23,16 +24,18 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
       <header class="title">
         <h1>Tasks</h1>
         <div class="actions">
-          <Show when={state().tasks.length > 0}>
+          <Show when={mayRun() && state().tasks.length > 0}>
             <RunMenu project={props.project} />
           </Show>
-          <Show when={state().runs.some((it) => !isActive(it.state))}>
+          <Show when={mayRun() && state().runs.some((it) => !isActive(it.state))}>
             <Cleanup project={props.project} />
           </Show>
         </div>
       </header>
       <Problems problems={state().problems} />
-      <AdHoc project={props.project} />
+      <Show when={mayRun()}>
+        <AdHoc project={props.project} />
+      </Show>
       <Show when={state().loaded && state().tasks.length === 0}>
         <p class="quiet">
           No tasks yet: declare them under <code>tasks:</code> in <code>.kaged/project.yaml</code>, or run a command above.
@@ -163,12 +166,14 @@ const RecentRow: Component<{ project: ProjectStore; run: Instance }> = (props) =
       {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{since(props.run, now())}</span>
     </span>
     <Show when={!isActive(props.run.state)}>
-      <button type="button" class="small" onClick={() => void restart(props.project, props.run.id)}>
-        Again
-      </button>
-      <button type="button" class="small" onClick={() => void remove(props.project, props.run.id, null)}>
-        Delete
-      </button>
+      <Show when={mayRun()}>
+        <button type="button" class="small" onClick={() => void restart(props.project, props.run.id)}>
+          Again
+        </button>
+        <button type="button" class="small" onClick={() => void remove(props.project, props.run.id, null)}>
+          Delete
+        </button>
+      </Show>
     </Show>
   </li>
 );

@@ -1,6 +1,7 @@
 // A task as one button: shows how its newest run went, opens it while it runs, and starts a new run otherwise.
 
 import { Show, type Component } from 'solid-js';
+import { mayRun } from '../api/session';
 import type { Task } from '../api/types';
 import { isActive, stateWord, toneOf } from '../model';
 import { go, taskPath } from '../route';
@@ -14,7 +15,7 @@ export const TaskButton: Component<{ project: ProjectStore; task: Task; class: s
   const press = (): void => {
     const { latest: newest, name } = props.task;
     props.started?.();
-    if (newest !== null && isActive(newest.state)) go(taskPath(props.project.id, newest.id));
+    if (newest !== null && (isActive(newest.state) || !mayRun())) go(taskPath(props.project.id, newest.id));
     else void run(props.project, { task: name });
   };
   return (
@@ -24,8 +25,9 @@ export const TaskButton: Component<{ project: ProjectStore; task: Task; class: s
       data-task={props.task.name}
       data-tone={toneOf(latest())}
       aria-current={props.current ? 'page' : undefined}
-      aria-label={`${props.task.name}, ${stateWord(latest())}: ${running() ? 'open' : 'run'}`}
+      aria-label={`${props.task.name}, ${stateWord(latest())}: ${running() || !mayRun() ? 'open' : 'run'}`}
       title={props.task.command}
+      disabled={!mayRun() && latest() === null}
       onClick={press}
     >
       <StatusIcon tone={toneOf(latest())} />

@@ -7,6 +7,7 @@ import Trash from 'lucide-solid/icons/trash';
 import { createEffect, createResource, createSignal, onCleanup, Show, untrack, type Component } from 'solid-js';
 import * as calls from '../api/calls';
 import { ApiError } from '../api/http';
+import { mayRun } from '../api/session';
 import type { Instance } from '../api/types';
 import { duration, elapsed, exitBadge, isActive, labelOf, tabOrder, toneOf } from '../model';
 import { projectPath } from '../route';
@@ -65,7 +66,7 @@ const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
             <TerminalPane
               project={props.project}
               channel={taskChannel(props.run.id)}
-              mode={isActive(props.run.state) ? 'interactive' : 'view'}
+              mode={mayRun() && isActive(props.run.state) ? 'interactive' : 'view'}
               answers={props.run.backend === 'pty'}
               label={`Terminal of ${labelOf(props.run)}`}
               ended={() => props.project.refresh()}
@@ -104,21 +105,23 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
         {active() && waits() ? ' · waiting for exit' : ''} · {props.run.backend === 'tmux' ? `tmux ${props.run.tmux_session}` : 'pty'}
       </span>
       <div class="actions">
-        <Show
-          when={active()}
-          fallback={
-            <button type="button" disabled={busy()} onClick={() => act(() => remove(props.project, props.run.id, next()))}>
-              <Trash size={15} /> <span>Delete</span>
+        <Show when={mayRun()}>
+          <Show
+            when={active()}
+            fallback={
+              <button type="button" disabled={busy()} onClick={() => act(() => remove(props.project, props.run.id, next()))}>
+                <Trash size={15} /> <span>Delete</span>
+              </button>
+            }
+          >
+            <button type="button" class="stop" disabled={busy()} onClick={() => act(() => stop(props.project, props.run.id))}>
+              <Square size={15} /> <span>{busy() ? 'Stopping…' : 'Stop'}</span>
             </button>
-          }
-        >
-          <button type="button" class="stop" disabled={busy()} onClick={() => act(() => stop(props.project, props.run.id))}>
-            <Square size={15} /> <span>{busy() ? 'Stopping…' : 'Stop'}</span>
+          </Show>
+          <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
+            <RotateCw size={15} /> <span>Restart</span>
           </button>
         </Show>
-        <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
-          <RotateCw size={15} /> <span>Restart</span>
-        </button>
         <button type="button" aria-pressed={screenReader()} title="Makes the terminal readable for screen readers" onClick={toggleScreenReader}>
           <Accessibility size={15} /> <span>Screen reader</span>
         </button>
