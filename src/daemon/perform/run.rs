@@ -33,6 +33,13 @@ impl Performer {
                     self.runs.remove(&id);
                     return self.let_go(id, terminal).await;
                 }
+                RunEffect::Leave => {
+                    let dir = self.places.dir(id);
+                    tracing::error!(%id, dir = %dir.display(), "the run's end was not stored; its directory stays for the next start");
+                    drop(self.shared.terminals.close(id));
+                    self.runs.remove(&id);
+                    return;
+                }
             }
         }
     }
@@ -77,7 +84,9 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir).await;
+        let transcript = super::transcript::read(dir).await.map_err(|error| {
+            Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
+        })?;
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len()).0;
             run.instance.output_bytes = record.as_ref().map_or(end, |record| record.total_bytes);
