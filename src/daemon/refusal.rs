@@ -78,12 +78,7 @@ impl From<crate::store::Error> for Refusal {
         use crate::store::Error;
         let message = error.to_string();
         match error {
-            Error::Busy
-            | Error::Full
-            | Error::Undone
-            | Error::Closed
-            | Error::Io(_)
-            | Error::ReadOnly(_) => {
+            Error::Busy | Error::Full | Error::Undone | Error::Closed | Error::Io(_) | Error::ReadOnly(_) => {
                 Self::new(Code::Unavailable, message).reason("store")
             }
             Error::NoInstance => Self::new(Code::NotFound, message),

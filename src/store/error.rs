@@ -25,10 +25,14 @@ pub enum Error {
         known: u32,
     },
     /// The file belongs to another program.
-    #[error("it is not a database of kas ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one")]
+    #[error(
+        "it is not a database of kas ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one"
+    )]
     Foreign(String),
     /// The file's content cannot be trusted.
-    #[error("it is damaged ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one, or restore a copy")]
+    #[error(
+        "it is damaged ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one, or restore a copy"
+    )]
     Corrupt(String),
     /// The file or its directory cannot be written.
     #[error("it cannot be written: {0}")]
