@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,6 +16,8 @@ use super::Failpoint;
 
 /// The file in an instance directory by which a shim gets its points.
 const FILE: &str = "failpoints";
+/// The file in the state directory that says which points shims met.
+const MET: &str = "failpoints.met";
 
 /// What is wrong with `KAS_FAILPOINTS`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +52,8 @@ struct Armed {
 }
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
+/// Where a shim, which has no standard error, says what it met.
+static TRACE: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Passes a point: nothing, unless it is armed.
 pub fn hit(point: Failpoint) {
@@ -66,9 +72,10 @@ fn act(plan: &Plan) {
         Action::Panic => ": panic\n",
         Action::Stop => ": stop\n",
     };
+    let out = TRACE.get().map_or(rustix::stdio::stderr(), AsFd::as_fd);
     for text in ["failpoint ", plan.point.word(), what] {
         // Nobody may listen.
-        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+        let _ = rustix::io::write(out, text.as_bytes());
     }
     match plan.action {
         Action::Exit => signal_self(Signal::KILL),
@@ -114,7 +121,8 @@ fn parse_one(item: &str) -> Result<Plan, BadFailpoint> {
     Ok(Plan { point, action, at, hits: AtomicU32::new(0) })
 }
 
-/// Leaves this process's points in an instance directory, for its shim.
+/// Leaves this process's points in an instance directory, for its shim. What it meets is written into `failpoints.met` of the directory
+/// above the instances.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -130,7 +138,12 @@ pub fn hand_down(dir: &Path) -> io::Result<()> {
 /// When the file cannot be read or understood.
 pub fn take_over(dir: &Path) -> io::Result<()> {
     match fs::read_to_string(dir.join(FILE)) {
-        Ok(text) => arm(Some(OsStr::new(&text))).map_err(io::Error::other),
+        Ok(text) => {
+            let above = dir.parent().and_then(Path::parent).unwrap_or(dir);
+            let trace = OpenOptions::new().append(true).create(true).mode(0o600).open(above.join(MET))?;
+            TRACE.get_or_init(|| trace.into());
+            arm(Some(OsStr::new(&text))).map_err(io::Error::other)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

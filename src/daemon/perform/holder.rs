@@ -47,14 +47,19 @@ impl Performer {
         let result = match self.place(&plan, backend).await {
             Ok(placement) => Ok(placement),
             Err(error) => {
-                self.clear(&self.places.dir(id));
-                if backend == BackendKind::Tmux {
-                    self.close_window(&plan.project, id);
-                }
+                self.unplace(&plan, backend);
                 Err(SpawnFailure { backend, message: error.to_string() })
             }
         };
         self.wake(Input::Spawned { id, result }).await;
+    }
+
+    /// Takes away what was made for a run that did not start. A shim that waits for somebody leaves when its directory is gone.
+    pub(super) fn unplace(&self, plan: &Plan, backend: BackendKind) {
+        self.clear(&self.places.dir(plan.id));
+        if backend == BackendKind::Tmux {
+            self.close_window(&plan.project, plan.id);
+        }
     }
 
     async fn place(&self, plan: &Plan, backend: BackendKind) -> Result<Placement, BackendError> {

@@ -71,8 +71,9 @@ impl Performer {
             Order::Do(RunEffect::RecordLaunch { instance, plan }) => {
                 self.recorded_after_all(instance, &plan).await;
             }
-            Order::Do(RunEffect::Spawn { backend, .. }) => {
+            Order::Do(RunEffect::Spawn { plan, backend }) => {
                 self.abort(id).await;
+                self.unplace(&plan, backend);
                 let message = "the daemon met a fault of its own while it started the run".to_owned();
                 self.wake(Input::Spawned { id, result: Err(SpawnFailure { backend, message }) }).await;
             }
@@ -84,7 +85,8 @@ impl Performer {
                 self.wake(Input::Finished { id, result }).await;
             }
             Order::StopTree => self.stop_tree(id).await,
-            // The row is written whole with the next change. What a release leaves is found by the next start.
+            Order::Do(RunEffect::Release) if *stored => self.let_go(id, None).await,
+            // The row is written whole with the next change.
             Order::Do(RunEffect::RecordChange { .. } | RunEffect::Release) => {}
         }
     }
