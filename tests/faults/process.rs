@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+pub(crate) use input::noise;
+pub(crate) use start::spec;
+
 use crate::harness::{Backend, World};
 
 /// Room for many runs at a time, all in project `demo`.

@@ -150,6 +150,17 @@ impl World {
         self.logged("ready socket=");
     }
 
+    /// Starts a daemon and says whether it serves; if not, it has ended, with what it said.
+    pub(crate) fn try_start(&mut self) -> Result<(), String> {
+        self.spawn();
+        let log = self.daemon.as_ref().unwrap().1.clone();
+        if log.wait("ready socket=").is_some() {
+            return Ok(());
+        }
+        self.end(Signal::KILL);
+        Err(log.text())
+    }
+
     /// Starts a daemon that is not expected to serve.
     pub(crate) fn spawn(&mut self) {
         let words = [env!("CARGO_BIN_EXE_kas"), "daemon", "start", "--foreground", "--http", "127.0.0.1:0"];

@@ -94,7 +94,7 @@ async fn what_a_command_in_a_window_inherits_is_the_operators() {
 async fn a_file_size_limit_ends_the_command_and_nobody_else() {
     let mut world = World::asleep(Backend::Pty, "");
     // 2 MiB in blocks of 512 bytes: room for the database, not for the command's file nor for all of its output.
-    world.wrap(&["sh", "-c", "ulimit -f 4096; exec \"$@\"", "sh"]);
+    world.wrap(&["sh", "-c", "ulimit -S -f 4096; exec \"$@\"", "sh"]);
     world.start();
     world.project("demo", "project: demo\ntasks: {}").await;
     let (_, done) = world.outcome("demo", "exec head -c 9000000 /dev/zero > big").await;

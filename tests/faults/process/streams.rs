@@ -81,9 +81,10 @@ async fn a_storm_of_sizes_loses_nothing() {
     viewer.follow(&mut seen, |seen| seen.at >= numbers.len() as u64).await;
     assert!(seen.gaps.is_empty() && seen.bytes == numbers, "{} bytes", seen.bytes.len());
     let wanted = |it: &serde_json::Value| (it["cols"].as_u64(), it["rows"].as_u64()) == (Some(101), Some(37));
+    let mut other = Viewer::open(&world, "demo").await;
     let sized = async {
         loop {
-            let screen = viewer.watch(&id, json!({"from": seen.at})).await.subscribed;
+            let screen = other.watch(&id, json!({"from": seen.at, "mode": "view"})).await.subscribed;
             if wanted(&screen) {
                 return;
             }
