@@ -190,6 +190,8 @@ impl Soak {
                 assert!(known.stop_asked || run["error"] == "spawn_failed", "{name}: {run}");
                 known.truth.is_cut_off(&self.world, run).await;
             }
+            // Those that ended long after later ones would not be kept long enough to be looked at.
+            self.world.delete(&format!("/api/v1/tasks/{}", run["id"].as_str().unwrap())).await.expect(204);
             self.known.remove(&name);
             self.verified += 1;
         }
