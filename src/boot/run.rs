@@ -188,6 +188,9 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Listened to so that a file that may not grow is an error of its write and not the daemon's end. What the daemon starts
+    /// finds the signal as it was: a handler, other than an ignored signal, is not inherited.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -197,6 +200,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            _file_size: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 
