@@ -169,6 +169,11 @@ impl Performer {
         state: &mut State,
         found: Found,
     ) -> Result<Vec<Input>, Error> {
+        if let Err(error) = journal::sweep(&self.places.instances)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "what was being removed could not be removed; the next start tries again");
+        }
         let mut inputs = Vec::new();
         let decisions = lifecycle::decide(&found.facts);
         let Found { mut runs, recorded, facts } = found;

@@ -337,7 +337,7 @@ impl Performer {
         });
     }
 
-    fn clear(&self, dir: &Path) {
+    pub(super) fn clear(&self, dir: &Path) {
         if let Err(error) = journal::remove(dir) {
             tracing::warn!(dir = %dir.display(), %error, "an instance directory could not be removed");
         }

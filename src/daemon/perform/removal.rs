@@ -24,7 +24,7 @@ impl Performer {
         }
     }
 
-    /// Ends the windows of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
+    /// Ends the windows and directories of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
@@ -32,6 +32,8 @@ impl Performer {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
             hit(Failpoint::WindowClosed);
+            // Its shim may not have left yet. A directory that outlived its row would be nobody's.
+            self.clear(&self.places.dir(instance.id));
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());

@@ -1,5 +1,7 @@
 //! The daemon hangs while a task writes: the task does not notice, and nothing is lost.
 
+use std::io::Read as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -42,21 +44,18 @@ fn judged(bytes: &[u8]) -> Duration {
     Duration::from_micros(worst.parse().unwrap())
 }
 
-/// Runs the producer for so long, and the daemon hangs meanwhile or not. Answers the longest write.
-async fn produced(world: &World, seconds: u64, hangs: bool) -> Duration {
+/// Runs the producer while the daemon hangs for so long. Answers the longest write.
+async fn produced(world: &World, seconds: u64) -> Duration {
     let (number, total) = (libc::SYS_clock_gettime, seconds + 1);
     let command = format!("exec env {MARK} perl producer.pl {number} {total}");
     let id = world.run_command("demo", &command).await;
     let mut viewer = Viewer::open(world, "demo").await;
     let mut seen = viewer.watch(&id, json!({"from": 0})).await;
     viewer.follow(&mut seen, |seen| seen.at > 100_000).await;
-    if hangs {
-        world.signal(Signal::STOP);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        world.signal(Signal::CONT);
-        // And it lives again: what is written now arrives before the end.
-        viewer.follow(&mut seen, |seen| seen.at > 200_000 || seen.ended()).await;
-    }
+    world.signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    world.signal(Signal::CONT);
+    // And it lives again: everything arrives, the rest as it is written.
     viewer.follow(&mut seen, Seen::ended).await;
     assert_eq!((&seen.gaps, seen.snapshots.len()), (&Vec::new(), 0), "the viewer missed something");
     let (start, stored) = world.transcript(&id).await;
@@ -64,17 +63,43 @@ async fn produced(world: &World, seconds: u64, hangs: bool) -> Duration {
     judged(&stored)
 }
 
+/// The same producer at the same time beside kas, on a pipe that a thread empties: what the machine alone does to such a task.
+fn witness(world: &World, seconds: u64) -> std::thread::JoinHandle<Duration> {
+    let words = ["demo/producer.pl", &libc::SYS_clock_gettime.to_string(), &(seconds + 1).to_string()];
+    let mut perl = world.command("perl", &words).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::spawn(move || {
+        let mut written = Vec::new();
+        perl.stdout.take().unwrap().read_to_end(&mut written).unwrap();
+        assert!(perl.wait().unwrap().success());
+        let text = String::from_utf8(written).unwrap();
+        Duration::from_micros(text.trim_end().rsplit(' ').next().unwrap().parse().unwrap())
+    })
+}
+
 /// 5 s in CI, 30 s with `--long`.
+///
+/// A machine that makes the witness wait as well is no proof of anything, so there are three rounds; a task that is stalled is stalled in each.
 async fn a_hung_daemon_stalls_nobody(backend: Backend) {
     let seconds = if crate::long() { 30 } else { 5 };
     let world = World::with(backend, "[limits]\ntranscript_bytes = 100000000");
     world.write("demo/producer.pl", PRODUCER);
     world.project("demo", "project: demo\ntasks: {}").await;
-    let control = produced(&world, seconds, false).await;
-    let hung = produced(&world, seconds, true).await;
-    println!("longest write on {}: {hung:?} beside a daemon that hangs {seconds} s, else {control:?}", backend.word());
-    // A machine that makes the control run wait as well is no proof of anything.
-    assert!(hung <= Duration::from_millis(10).max(control * 3), "{hung:?}, else {control:?}");
+    let mut rounds = Vec::new();
+    let good = loop {
+        let witness = witness(&world, seconds);
+        let hung = produced(&world, seconds).await;
+        let control = witness.join().unwrap();
+        println!(
+            "longest write on {}: {hung:?} beside a daemon that hangs {seconds} s, without kas {control:?}",
+            backend.word()
+        );
+        rounds.push((hung, control));
+        let good = hung <= Duration::from_millis(10).max(control * 3);
+        if good || rounds.len() == 3 {
+            break good;
+        }
+    };
+    assert!(good, "longest writes, without kas: {rounds:?}");
     world.nothing_is_held(MARK).await;
     world.fsck();
 }

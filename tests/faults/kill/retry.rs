@@ -14,7 +14,8 @@ const CALLERS: usize = 100;
 /// Asks by one key many times at once; answers the ids that were told.
 async fn ask_at_once(world: &World, truth: &Truth) -> Vec<tokio::task::JoinHandle<Option<String>>> {
     let asked = (0..CALLERS).map(|_| {
-        let (caller, key, body) = ((**world).clone(), truth.name.clone(), json!({"command": truth.command()}));
+        let (caller, key, body) =
+            ((**world).clone(), truth.name.clone(), json!({"command": truth.command()}));
         tokio::spawn(async move {
             let answer = caller.try_post(RUN, Some(&key), &body).await?;
             Some(answer.expect(202)["id"].as_str().unwrap().to_owned())
@@ -33,7 +34,14 @@ async fn told(asked: Vec<tokio::task::JoinHandle<Option<String>>>) -> BTreeSet<S
 
 /// A hundred callers with one key, the daemon dies at each step of the launch, and they all come again.
 async fn a_key_launches_once_across_a_death(backend: Backend) {
-    let points = ["launch_recording", "launch_recorded", "spawn_begun", "shim_spawned", "gate_asked", "start_recorded"];
+    let points = [
+        "launch_recording",
+        "launch_recorded",
+        "spawn_begun",
+        "shim_spawned",
+        "gate_asked",
+        "start_recorded",
+    ];
     let mut world = World::asleep(backend, "");
     for (n, point) in points.iter().enumerate() {
         world.set_env("KAS_FAILPOINTS", &format!("{point}=exit"));
@@ -138,11 +146,11 @@ async fn what_is_done_twice_is_done_once(backend: Backend) {
     world.fsck();
 }
 
-/// The most runs at any time, as the audit trail (newest first) tells.
+/// The most runs at any time, as the audit trail tells.
 fn most_at_once(events: &[Value]) -> usize {
     let (mut now, mut most) = (0_usize, 0);
-    for event in events.iter().rev() {
-        match event["kind"].as_str().unwrap() {
+    for event in events {
+        match event["type"].as_str().unwrap() {
             "task.launched" => now += 1,
             "task.exited" | "task.stopped" => now -= 1,
             _ => {}

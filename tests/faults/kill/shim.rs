@@ -15,7 +15,8 @@ const TREE: &str = "echo ran >> ledger; export KASTEST_MARK=held; trap '' HUP IN
 /// The process that is `kas shim` for a run, and not its ward.
 fn shim_of(world: &World, id: &str) -> Pid {
     let held = world.held(MARK);
-    let shims: Vec<_> = held.iter().filter(|line| line.contains("\\x00shim\\x00") && line.contains(id)).collect();
+    let shims: Vec<_> =
+        held.iter().filter(|line| line.contains("\\x00shim\\x00") && line.contains(id)).collect();
     assert_eq!(shims.len(), 1, "{held:#?}");
     shims[0].split_once(':').unwrap().0.parse().ok().and_then(Pid::from_raw).unwrap()
 }

@@ -78,7 +78,9 @@ async fn after_a_reboot_nothing_old_is_signalled(backend: Backend) {
     world.project("demo", "project: demo\ntasks: {}").await;
     let mut runs = Vec::new();
     for n in 0..3 {
-        let id = world.run_command("demo", &format!("echo ran >> ledger; echo up; exec env {MARK} sleep 100{n}")).await;
+        let id = world
+            .run_command("demo", &format!("echo ran >> ledger; echo up; exec env {MARK} sleep 100{n}"))
+            .await;
         let run = world.until_running(&id).await;
         let mut viewer = crate::harness::Viewer::open(&world, "demo").await;
         let mut seen = viewer.watch(&id, json!({"from": 0})).await;
@@ -106,7 +108,11 @@ async fn after_a_reboot_nothing_old_is_signalled(backend: Backend) {
     }
     let signals = std::fs::read_to_string(&trace).unwrap();
     assert_eq!(signals, "", "the daemon signalled somebody");
-    assert_eq!(std::fs::read_to_string(world.path("demo/ledger")).unwrap().lines().count(), 3, "nothing ran again");
+    assert_eq!(
+        std::fs::read_to_string(world.path("demo/ledger")).unwrap().lines().count(),
+        3,
+        "nothing ran again"
+    );
     strangers.into_iter().for_each(untouched);
     let again = world.run_command("demo", "exit 6").await;
     assert_eq!(world.until_ended(&again).await["exit_code"], 6);
