@@ -8,6 +8,7 @@ mod holder;
 mod input;
 mod peer;
 mod process;
+mod running;
 mod spawn;
 mod supply;
 mod sys;
@@ -17,4 +18,5 @@ mod wire;
 
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT};
 pub use process::main;
+pub use running::running;
 pub use wire::{Event, Hello, Phase, Request, SOCKET, VERSION, WireError};

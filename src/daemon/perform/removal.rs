@@ -3,7 +3,7 @@
 use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
-use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
+use crate::model::{BackendKind, EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
 use crate::store::{Change, NewEvent};
 
@@ -23,13 +23,16 @@ impl Performer {
         }
     }
 
-    /// Ends the windows of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
+    /// Ends the windows and directories of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
-            if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
-                tmux.kill_window(&instance.project_id, instance.id).await?;
+            // Also where no window is recorded: a daemon that died while it made one could not record it.
+            if let (Some(tmux), BackendKind::Tmux) = (&self.shared.tmux, instance.backend) {
+                tmux.kill_window(instance.id).await?;
             }
+            // It is there still where its shim did not leave; without the record nobody would know whose it is.
+            self.clear(&self.places.dir(instance.id));
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
