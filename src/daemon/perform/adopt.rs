@@ -7,11 +7,12 @@ use tokio::time::Instant;
 
 use super::performer::Performer;
 use crate::backend::tmux::FoundSession;
-use crate::daemon::input::{Input, Placement, ShimReport};
-use crate::daemon::state::{Live, Phase, State};
-use crate::journal::{self, Cause, Ending, ExitRecord, Spec};
+use crate::daemon::input::{Input, Reached};
+use crate::daemon::resume::{Resume, resume};
+use crate::daemon::state::{Live, State};
+use crate::journal::{self, Ending, ExitRecord, Spec};
 use crate::lifecycle::{self, Decision, EndRecord, Facts, FoundDir, OnRestart, Recorded, Shim};
-use crate::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, TimeMs};
+use crate::model::{BackendKind, EventKind, Exit, Instance, InstanceId, Offset, TimeMs};
 use crate::shim::{self, Client, ClientError, EventStream};
 use crate::store::{Change, Error, NewEvent, Record};
 
@@ -26,6 +27,14 @@ pub(super) struct FoundRun {
     spec: Option<Spec>,
     record: Option<ExitRecord>,
     connection: Option<(Client, EventStream)>,
+}
+
+/// What carrying out a decision came to.
+enum Carried {
+    /// It was; the orchestrator is to be told this.
+    Out(Option<Input>),
+    /// Not yet.
+    Later,
 }
 
 /// Everything found after a start.
@@ -83,24 +92,20 @@ impl Performer {
             tracing::warn!(%id, "{what} cannot be read: {error}");
         };
         let spec = Spec::read(&path).inspect_err(|error| readable("the spec", error)).ok();
-        let record =
-            ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error)).ok().flatten();
         let same_boot = spec.as_ref().is_some_and(|spec| spec.boot_id == self.places.boot_id);
         let mut found = FoundRun {
-            dir: FoundDir {
-                id,
-                end: record.as_ref().and_then(end_of),
-                shim: Shim::Gone,
-                same_boot,
-                ran: ran(&path),
-            },
+            dir: FoundDir { id, end: None, shim: Shim::Gone, same_boot, ran: ran(&path) },
             spec,
-            record,
+            record: None,
             connection: None,
         };
         if same_boot {
             self.reach(&path, &mut found).await;
         }
+        // Read last: a shim that leaves writes it before it goes.
+        let read = ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error));
+        found.record = read.ok().flatten().or(found.record);
+        found.dir.end = found.record.as_ref().and_then(end_of);
         found
     }
 
@@ -118,10 +123,7 @@ impl Performer {
                 found.connection = Some((client, events));
             }
             Err(ClientError::Unreachable { last, .. }) if nobody_listens(&last) => {}
-            Err(ClientError::Ended(record)) => {
-                found.dir.end = end_of(&record);
-                found.record = Some(*record);
-            }
+            Err(ClientError::Ended(record)) => found.record = Some(*record),
             Err(error) => {
                 tracing::warn!(dir = %path.display(), %error, "a shim may live and does not answer");
                 found.dir.shim = Shim::Silent;
@@ -174,11 +176,17 @@ impl Performer {
                 (Decision::OrphanDir(id), _) => {
                     tracing::warn!(dir = %self.places.dir(id).display(), "no run of this directory is recorded; it is left alone");
                 }
-                (Decision::Discard(id), _) => self.let_go(id, None).await,
-                (Decision::EndShim(id), _) => self.end_shim(id, run).await,
                 (decision, Some(record)) => {
-                    enter(state, record);
-                    inputs.extend(self.resume(decision, record, run, facts.tmux_up).await);
+                    if !record.run.instance.state.is_terminal() {
+                        state.live.insert(record.run.instance.id, Live::resumed(record.run.clone()));
+                    }
+                    match self.carry_out(decision, record, run, facts.tmux_up).await {
+                        Carried::Out(input) => inputs.extend(input),
+                        Carried::Later => {
+                            let record = record.clone();
+                            self.apart(move |it| async move { it.wait_for(record).await });
+                        }
+                    }
                 }
                 (decision, None) => tracing::error!(?decision, "a decision about a run that is not recorded"),
             }
@@ -186,78 +194,62 @@ impl Performer {
         Ok(inputs)
     }
 
-    async fn resume(
+    async fn carry_out(
         &self,
         decision: Decision,
         record: &Record,
         run: Option<FoundRun>,
         tmux_up: bool,
-    ) -> Vec<Input> {
+    ) -> Carried {
         let instance = &record.run.instance;
         let id = instance.id;
-        let shim = |report| vec![Input::Shim { id, report }];
-        let (exit, connected) = run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
-        let end =
-            connected.as_ref().map_or(crate::model::Offset(instance.output_bytes), |it| it.0.hello().end);
-        let size = connected.as_ref().map_or(record.definition.size, |it| it.0.hello().size);
-        self.shared.terminals.open(id, end, size);
-        let phase = connected.as_ref().map(|it| (it.0.hello().phase, it.0.hello().pid));
-        if let Some((client, events, spec)) = connected {
-            self.hold_again(instance, (client, events), &spec).await;
+        let (exit, mut connected) = run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
+        let mut reached = None;
+        if !instance.state.is_terminal() {
+            self.open_again(record, connected.as_ref());
+            if let Some((client, events, spec)) = connected.take() {
+                let hello = *client.hello();
+                let window = self.hold_again(instance, (client, events), &spec).await;
+                let at_gate = hello.phase == shim::Phase::Waiting;
+                reached = Some(Reached { at_gate, pid: hello.pid, window });
+            }
         }
-        match decision {
-            Decision::Adopt(_) => self.adopted(record, phase),
-            Decision::Finish(..) => match exit {
-                // Nobody saw the window close; with no server left it went with the server.
-                Some(exit) if exit.cause == Cause::WindowClosed && !tmux_up => {
-                    shim(ShimReport::TmuxGone(Box::new(exit)))
-                }
-                Some(exit) => shim(ShimReport::Ended(Box::new(exit))),
-                None => shim(ShimReport::Lost(ErrorWord::ShimLost)),
-            },
-            Decision::Lost { word, end_shim, .. } => {
-                if end_shim {
+        match resume(&decision, &record.run, exit.map(Box::new), reached, tmux_up) {
+            Resume::Tell { report, stop_tree } => {
+                if stop_tree {
                     self.stop_tree(id).await;
                 }
-                shim(ShimReport::Lost(word))
+                return Carried::Out(Some(Input::Shim { id, report: *report }));
             }
-            Decision::NeverStarted(_) => shim(ShimReport::Lost(ErrorWord::SpawnFailed)),
-            Decision::Wait(_) => {
-                let instance = instance.clone();
-                self.apart(move |it| async move { it.wait_for(instance).await });
-                Vec::new()
-            }
-            Decision::EndShim(_)
-            | Decision::Discard(_)
-            | Decision::OrphanDir(_)
-            | Decision::OrphanSession(_) => Vec::new(),
+            Resume::LookAgain => return Carried::Later,
+            Resume::EndShim => self.end_shim(id, connected).await,
+            Resume::Discard => self.let_go(id, None).await,
+            Resume::Leave => {}
         }
+        Carried::Out(None)
     }
 
-    fn adopted(&self, record: &Record, phase: Option<(shim::Phase, Option<u32>)>) -> Vec<Input> {
+    /// The terminal of a run that goes on, from where its shim is.
+    fn open_again(&self, record: &Record, connected: Option<&(Client, EventStream, Spec)>) {
         let instance = &record.run.instance;
-        let id = instance.id;
-        let window = instance.tmux_session.clone().zip(instance.tmux_window.clone());
-        match phase {
-            Some((shim::Phase::Waiting, _)) => {
-                let placement = Placement { backend: instance.backend, window };
-                vec![Input::Spawned { id, result: Ok(placement) }]
-            }
-            Some((_, pid)) => {
-                let started = pid.filter(|_| instance.pid.is_none()).map(|pid| ShimReport::Started { pid });
-                if record.run.stop.is_some() {
-                    self.apart(move |it| async move { it.stop_tree(id).await });
-                }
-                started.into_iter().map(|report| Input::Shim { id, report }).collect()
-            }
-            None => Vec::new(),
+        if self.shared.terminals.get(instance.id).is_some() {
+            return;
         }
+        let hello = connected.map(|(client, ..)| client.hello());
+        let end = hello.map_or(Offset(instance.output_bytes), |hello| hello.end);
+        let size = hello.map_or(record.definition.size, |hello| hello.size);
+        self.shared.terminals.open(instance.id, end, size);
     }
 
-    /// Ties a run's terminal to its shim again, and to its window if that is still there.
-    async fn hold_again(&self, instance: &Instance, ends: (Client, EventStream), spec: &Spec) {
+    /// Ties a run's terminal to its shim again, and to its window if that is still there, which it names.
+    async fn hold_again(
+        &self,
+        instance: &Instance,
+        ends: (Client, EventStream),
+        spec: &Spec,
+    ) -> Option<(String, String)> {
         let id = instance.id;
-        let Some(terminal) = self.shared.terminals.get(id) else { return };
+        let terminal = self.shared.terminals.get(id)?;
         let window = match (&self.shared.tmux, instance.backend) {
             (Some(tmux), BackendKind::Tmux) => match tmux.adopt_window(&instance.project_id, id).await {
                 Ok(window) => window,
@@ -268,39 +260,39 @@ impl Performer {
             },
             (_, BackendKind::Pty) | (None, BackendKind::Tmux) => None,
         };
+        let names = window.as_ref().map(|it| (it.session_name.clone(), it.window_name.clone()));
         if let Err(error) = self.attach(id, &terminal, ends, &spec.nonce, window).await {
             tracing::error!(%id, %error, "the run's shim could not be taken up");
         }
+        names
     }
 
     /// A shim that may live and does not answer: nothing is decided about its run until it does, or is gone.
-    async fn wait_for(&self, instance: Instance) {
-        let id = instance.id;
+    async fn wait_for(self, record: Record) {
+        let instance = &record.run.instance;
         loop {
             tokio::time::sleep(TRY_AGAIN_EVERY).await;
-            let mut run = self.look_at(id).await;
-            if run.dir.shim == Shim::Silent {
-                continue;
-            }
-            let report = match (run.record.take(), run.connected()) {
-                (Some(record), _) => ShimReport::Ended(Box::new(record)),
-                (None, Some((client, events, spec))) => {
-                    let pid = client.hello().pid;
-                    self.hold_again(&instance, (client, events), &spec).await;
-                    match pid.filter(|_| instance.pid.is_none()) {
-                        Some(pid) => ShimReport::Started { pid },
-                        None => return,
-                    }
-                }
-                (None, None) => ShimReport::Lost(ErrorWord::ShimLost),
+            let run = self.look_at(instance.id).await;
+            let (tmux_up, _) = self.sessions().await;
+            let facts = Facts {
+                recorded: vec![recorded_of(instance)],
+                dirs: vec![run.dir],
+                sessions: Vec::new(),
+                tmux_up,
+                on_restart: OnRestart::Reattach,
             };
-            return self.wake(Input::Shim { id, report }).await;
+            let Some(decision) = lifecycle::decide(&facts).pop() else { return };
+            match self.carry_out(decision, &record, Some(run), tmux_up).await {
+                Carried::Later => {}
+                Carried::Out(None) => return,
+                Carried::Out(Some(input)) => return self.wake(input).await,
+            }
         }
     }
 
     /// The run is over, its shim is not: let it go.
-    async fn end_shim(&self, id: InstanceId, run: Option<FoundRun>) {
-        if let Some((client, mut events, _)) = run.and_then(|mut run| run.connected()) {
+    async fn end_shim(&self, id: InstanceId, connected: Option<(Client, EventStream, Spec)>) {
+        if let Some((client, mut events, _)) = connected {
             let asked = match client.hello().phase {
                 shim::Phase::Waiting => client.abort().await,
                 shim::Phase::Running => client.stop(false).await,
@@ -368,17 +360,4 @@ const fn subject(decision: &Decision) -> Option<InstanceId> {
         | Decision::OrphanDir(id) => Some(*id),
         Decision::OrphanSession(_) => None,
     }
-}
-
-/// The run is the orchestrator's again.
-fn enter(state: &mut State, record: &Record) {
-    let live = Live {
-        run: record.run.clone(),
-        plan: None,
-        phase: Phase::Running,
-        waiting: Vec::new(),
-        also: Vec::new(),
-        deleting: Vec::new(),
-    };
-    state.live.insert(record.run.instance.id, live);
 }
