@@ -10,7 +10,8 @@ use crate::backend::tmux::FoundSession;
 use crate::daemon::input::{Input, Reached};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
-use crate::journal::{self, Ending, ExitRecord, Spec};
+use crate::failpoint::{Failpoint, hit};
+use crate::journal::{self, Ending, ExitRecord, RecordError, Spec};
 use crate::lifecycle::{self, Decision, EndRecord, Facts, FoundDir, OnRestart, Recorded, Shim};
 use crate::model::{BackendKind, EventKind, Exit, Instance, InstanceId, Offset, TimeMs};
 use crate::shim::{self, Client, ClientError, EventStream};
@@ -88,10 +89,14 @@ impl Performer {
 
     async fn look_at(&self, id: InstanceId) -> FoundRun {
         let path = self.places.dir(id);
-        let readable = |what: &str, error: &dyn std::fmt::Display| {
+        let readable = |what: &str, error: &RecordError| {
             tracing::warn!(%id, "{what} cannot be read: {error}");
+            may_pass(error)
         };
-        let spec = Spec::read(&path).inspect_err(|error| readable("the spec", error)).ok();
+        let (spec, mut unread) = match Spec::read(&path) {
+            Ok(spec) => (Some(spec), false),
+            Err(error) => (None, readable("the spec", &error)),
+        };
         let same_boot = spec.as_ref().is_some_and(|spec| spec.boot_id == self.places.boot_id);
         let mut found = FoundRun {
             dir: FoundDir { id, end: None, shim: Shim::Gone, same_boot, ran: ran(&path) },
@@ -103,8 +108,15 @@ impl Performer {
             self.reach(&path, &mut found).await;
         }
         // Read last: a shim that leaves writes it before it goes.
-        let read = ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error));
-        found.record = read.ok().flatten().or(found.record);
+        match ExitRecord::read(&path) {
+            Ok(record) => found.record = record.or(found.record),
+            Err(error) => unread |= readable("the exit record", &error),
+        }
+        if unread {
+            // What cannot be read now may be there: nothing is decided about its run until it can.
+            let dir = FoundDir { id, end: None, shim: Shim::Silent, same_boot: true, ran: true };
+            return FoundRun { dir, spec: None, record: None, connection: None };
+        }
         found.dir.end = found.record.as_ref().and_then(end_of);
         found
     }
@@ -167,6 +179,7 @@ impl Performer {
         let Found { mut runs, recorded, facts } = found;
         for decision in decisions {
             tracing::info!(?decision, "found after the start");
+            hit(Failpoint::TakingUp);
             let id = subject(&decision);
             let at = id.and_then(|id| runs.iter().position(|run| run.dir.id == id));
             let run = at.map(|at| runs.swap_remove(at));
@@ -213,6 +226,9 @@ impl Performer {
                 let at_gate = hello.phase == shim::Phase::Waiting;
                 reached = Some(Reached { at_gate, pid: hello.pid, window });
             }
+        }
+        if matches!(decision, Decision::NeverStarted(_)) {
+            self.close_window(&instance.project_id, id);
         }
         match resume(&decision, &record.run, exit.map(Box::new), reached, tmux_up) {
             Resume::Tell { report, stop_tree } => {
@@ -342,6 +358,14 @@ fn end_of(record: &ExitRecord) -> Option<EndRecord> {
 /// Whether the command was ever let go: its journal has a segment from then on.
 fn ran(dir: &Path) -> bool {
     crate::journal::Reader::new(dir).index().is_ok_and(|index| !index.sizes.is_empty())
+}
+
+/// Whether it is the machine that keeps a record from being read: no descriptor, no memory, a disk that fails.
+fn may_pass(error: &RecordError) -> bool {
+    match error {
+        RecordError::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+        RecordError::Invalid { .. } => false,
+    }
 }
 
 fn nobody_listens(error: &std::io::Error) -> bool {
