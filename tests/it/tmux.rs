@@ -291,7 +291,7 @@ async fn the_session_outlives_its_runs_until_the_project_goes() {
     let mut run = world.run(&p, "task-x", "read x").await;
     run.client.input(Bytes::from_static(b"\n")).await.unwrap();
     run.finish().await;
-    world.tmux.kill_window(run.spec.id).await.unwrap();
+    world.tmux.kill_window(&p, run.spec.id).await.unwrap();
     assert_eq!(world.sh(&["list-windows", "-t", "=kaged-a:", "-F", "#{window_name}"]), "kas");
     assert_eq!(world.tmux.foreign_panes(&p).await.unwrap(), []);
     world.tmux.destroy_session(&p).await.unwrap();
@@ -306,13 +306,13 @@ async fn a_name_in_use_is_made_longer_and_only_the_own_window_is_killed() {
     let second = world.run(&p, "task-x", "exec sleep 1000").await;
     let longer = format!("task-x-{}", second.spec.id.tail(6));
     assert_eq!(second.window.window_name, longer);
-    world.tmux.kill_window(first.spec.id).await.unwrap();
-    world.tmux.kill_window(first.spec.id).await.unwrap();
+    world.tmux.kill_window(&p, first.spec.id).await.unwrap();
+    world.tmux.kill_window(&p, first.spec.id).await.unwrap();
     assert_eq!(
         world.sh(&["list-windows", "-t", "=kaged-p:", "-F", "#{window_name}"]),
         format!("kas\n{longer}")
     );
-    world.tmux.kill_window(second.spec.id).await.unwrap();
+    world.tmux.kill_window(&p, second.spec.id).await.unwrap();
     world.tmux.destroy_session(&p).await.unwrap();
     assert_eq!(world.tmux.scan().await.unwrap().sessions, []);
     world.tmux.ping().await.unwrap();
@@ -340,7 +340,7 @@ async fn a_kept_window_stays_with_its_last_screen() {
     let screen = world.sh(&["capture-pane", "-p", "-S", "-", "-t", "=kaged-p:task-kept"]);
     assert!(screen.contains("last words"), "{screen:?}");
     assert_eq!(world.find(&p, task.spec.id).await, None);
-    world.tmux.kill_window(task.spec.id).await.unwrap();
+    world.tmux.kill_window(&p, task.spec.id).await.unwrap();
     assert_eq!(world.sh(&["list-windows", "-t", "=kaged-p:", "-F", "#{window_name}"]), "kas");
 }
 

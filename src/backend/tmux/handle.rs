@@ -137,7 +137,15 @@ impl Tmux {
     ///
     /// # Errors
     /// What tmux said; that it hangs.
-    pub async fn kill_window(&self, instance: InstanceId) -> Result<(), BackendError> {
+    pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
+        self.close_window(instance).await
+    }
+
+    /// The same for a run of which nobody knows any more in which project it was.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn close_window(&self, instance: InstanceId) -> Result<(), BackendError> {
         let _quiet = self.0.shared.quiet.read().await;
         server::kill(self.settings(), instance).await
     }

@@ -1,7 +1,6 @@
 //! After a start: taking up what goes on, ending what is over, and waiting for what does not answer yet.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,21 +8,36 @@ use tokio::time::Instant;
 use super::find::{Found, FoundRun, recorded_of};
 use super::performer::Performer;
 use crate::backend::tmux::Scan;
-use crate::daemon::input::{Input, Placement, ShimReport};
-use crate::daemon::state::{Live, Phase, State};
-use crate::journal::{Cause, ExitRecord, Spec};
-use crate::lifecycle::{
-    self, DeadWindow, Decision, Facts, OnRestart, ProvedShim, Recorded, Run, Server, Shim, WindowName,
-};
-use crate::model::{BackendKind, ErrorWord, EventKind, Instance, InstanceId, Offset, TimeMs};
-use crate::shim::{self, Client, EventStream, Hello};
+use crate::daemon::input::{Input, Reached};
+use crate::daemon::resume::{Resume, resume};
+use crate::daemon::state::{Live, State};
+use crate::failpoint::{Failpoint, hit};
+use crate::journal::{self, Spec};
+use crate::lifecycle::{self, DeadWindow, Decision, Facts, OnRestart, Run, Server, Shim, WindowName};
+use crate::model::{BackendKind, EventKind, Instance, InstanceId, Offset, TimeMs};
+use crate::shim::{self, Client, EventStream};
 use crate::store::{Change, Error, NewEvent, Record};
 
 /// How long a shim that did not answer at the start may take at each later try. A stopped one answers when it goes on.
 const ANSWERS_LATER_IN: Duration = Duration::from_secs(30);
-/// How often it is tried again where no connection is there to wait on: at first, and in the end.
+/// How long until it is tried again where there is no connection to wait on: at first, and in the end.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const TRY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+
+/// What carrying out a decision came to.
+enum Carried {
+    /// It was; the orchestrator is to be told this.
+    Out(Option<Input>),
+    /// Not yet.
+    Later,
+}
+
+/// What was found around a run.
+struct Around<'a> {
+    run: Option<FoundRun>,
+    scan: &'a Scan,
+    tmux: Server,
+}
 
 impl Performer {
     /// Carries out what was decided about what was found. What is to become of runs goes through the inbox, as ever.
@@ -35,34 +49,46 @@ impl Performer {
         state: &mut State,
         found: Found,
     ) -> Result<Vec<Input>, Error> {
+        self.sweep();
         let decisions = lifecycle::decide(&found.facts);
         let Found { runs, recorded, facts, scan } = found;
         let mut runs: HashMap<InstanceId, FoundRun> = runs.into_iter().map(|run| (run.dir.id, run)).collect();
         let mut recorded: HashMap<InstanceId, Record> =
             recorded.into_iter().map(|record| (record.run.instance.id, record)).collect();
         self.repair(&decisions, &mut recorded).await?;
-        let scan = Arc::new(scan);
         let mut inputs = Vec::new();
         for decision in decisions {
             tracing::info!(?decision, "found after the start");
-            let Some(id) = run_of(&decision) else {
-                self.of_no_run(decision, &mut runs).await?;
-                continue;
-            };
-            let Some(record) = recorded.remove(&id) else {
-                tracing::error!(?decision, "a decision about a run that is not recorded");
-                continue;
-            };
-            if record.run.instance.state.is_terminal() {
-                let over = recorded_of(&record.run.instance);
-                self.apart(move |it| async move { it.wait_to_end(over).await });
-                continue;
+            hit(Failpoint::TakingUp);
+            let id = decision.run();
+            match id.and_then(|id| recorded.get(&id)) {
+                None => self.of_nobody(decision).await?,
+                Some(record) => {
+                    let id = record.run.instance.id;
+                    if !record.run.instance.state.is_terminal() {
+                        state.live.insert(id, Live::resumed(record.run.clone()));
+                    }
+                    let around = Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux };
+                    match self.carry_out(&decision, record, around).await {
+                        Carried::Out(input) => inputs.extend(input),
+                        Carried::Later => {
+                            let record = record.clone();
+                            self.apart(move |it| async move { it.wait_for(record).await });
+                        }
+                    }
+                }
             }
-            enter(state, &record);
-            let it = Resumed { record, run: runs.remove(&id), scan: scan.clone(), tmux: facts.tmux };
-            inputs.extend(self.resume(decision, it).await);
         }
         Ok(inputs)
+    }
+
+    fn sweep(&self) {
+        match journal::sweep(&self.places.instances) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "what was being removed could not be removed; the next start tries again");
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Records the windows of runs that go on as they are now, before anything else is done with these runs.
@@ -85,12 +111,8 @@ impl Performer {
         self.shared.store.record(Change { updates, ..Change::default() }).await.map(drop)
     }
 
-    /// What concerns no run that goes on or ends now.
-    async fn of_no_run(
-        &self,
-        decision: Decision,
-        runs: &mut HashMap<InstanceId, FoundRun>,
-    ) -> Result<(), Error> {
+    /// What concerns no recorded run, or is done already.
+    async fn of_nobody(&self, decision: Decision) -> Result<(), Error> {
         match decision {
             Decision::OrphanSession(name) => return self.orphan(name).await,
             Decision::OrphanDir(id) => {
@@ -101,131 +123,116 @@ impl Performer {
                 tracing::warn!(%id, "no run of this window is recorded, and something lives in it; it is left alone");
             }
             Decision::Discard(dead) => self.let_go(dead.id(), None).await,
-            Decision::CloseWindow(dead) => self.apart(move |it| async move { it.close_window(dead).await }),
-            Decision::EndShim(shim) => self.end_shim(shim, runs.remove(&shim.id())).await,
-            // Done before everything else.
-            Decision::Repair(..) => {}
-            Decision::Adopt(_)
+            Decision::CloseWindow(dead) => self.apart(move |it| async move { it.close_dead(dead).await }),
+            Decision::Repair(..)
+            | Decision::Adopt(_)
             | Decision::Finish(..)
             | Decision::Lost { .. }
             | Decision::NeverStarted(_)
+            | Decision::EndShim(_)
             | Decision::Wait(_) => {}
         }
         Ok(())
     }
 
-    async fn resume(&self, decision: Decision, mut it: Resumed) -> Vec<Input> {
-        let id = it.record.run.instance.id;
-        let shim = |report| vec![Input::Shim { id, report }];
-        let exit = it.run.as_mut().and_then(|run| run.record.take());
-        let connected = it.run.as_mut().and_then(FoundRun::connected);
-        let hello = connected.as_ref().map(|(client, ..)| client.hello().clone());
-        let end = hello.as_ref().map_or(Offset(it.record.run.instance.output_bytes), |hello| hello.end);
-        let size = hello.as_ref().map_or(it.record.definition.size, |hello| hello.size);
-        self.shared.terminals.open(id, end, size);
-        if let Some((client, events, spec)) = connected {
-            self.hold_again(&it.record.run.instance, (client, events), &spec, &it.scan).await;
-        }
-        match decision {
-            Decision::Adopt(_) => {
-                hello.into_iter().flat_map(|hello| goes_on(&it.record.run, &hello)).collect()
+    async fn carry_out(&self, decision: &Decision, record: &Record, around: Around<'_>) -> Carried {
+        let instance = &record.run.instance;
+        let id = instance.id;
+        let (exit, mut connected) =
+            around.run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
+        let mut reached = None;
+        if !instance.state.is_terminal() {
+            self.open_again(record, connected.as_ref());
+            if let Some((client, events, spec)) = connected.take() {
+                let hello = *client.hello();
+                let window = self.hold_again(instance, (client, events), &spec, around.scan).await;
+                let at_gate = hello.phase == shim::Phase::Waiting;
+                reached = Some(Reached { at_gate, pid: hello.pid, window });
             }
-            Decision::Finish(..) => exit.map_or_else(
-                || shim(ShimReport::Lost(ErrorWord::ShimLost)),
-                |exit| shim(ended(exit, it.tmux)),
-            ),
-            Decision::Lost { word, end, .. } => {
-                if end.is_some() {
+        }
+        if matches!(decision, Decision::NeverStarted(_)) {
+            self.close_window(&instance.project_id, id);
+        }
+        match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
+            Resume::Tell { report, stop_tree } => {
+                if stop_tree {
                     self.stop_tree(id).await;
                 }
-                shim(ShimReport::Lost(word))
+                return Carried::Out(Some(Input::Shim { id, report: *report }));
             }
-            Decision::NeverStarted(_) => shim(ShimReport::Lost(ErrorWord::SpawnFailed)),
-            Decision::Wait(_) => {
-                self.apart(move |performer| async move { performer.wait_for(it.record.run).await });
-                Vec::new()
-            }
-            Decision::Repair(..)
-            | Decision::EndShim(_)
-            | Decision::Discard(_)
-            | Decision::CloseWindow(_)
-            | Decision::OrphanDir(_)
-            | Decision::OrphanWindow(_)
-            | Decision::OrphanSession(_) => Vec::new(),
+            Resume::LookAgain => return Carried::Later,
+            Resume::EndShim => self.end_shim(id, connected).await,
+            Resume::Discard => self.let_go(id, None).await,
+            Resume::Leave => {}
         }
+        Carried::Out(None)
     }
 
-    /// Ties a run's terminal to its shim again, and to its window if that is still there.
-    async fn hold_again(&self, instance: &Instance, ends: (Client, EventStream), spec: &Spec, scan: &Scan) {
+    /// The terminal of a run that goes on, from where its shim is.
+    fn open_again(&self, record: &Record, connected: Option<&(Client, EventStream, Spec)>) {
+        let instance = &record.run.instance;
+        if self.shared.terminals.get(instance.id).is_some() {
+            return;
+        }
+        let hello = connected.map(|(client, ..)| client.hello());
+        let end = hello.map_or(Offset(instance.output_bytes), |hello| hello.end);
+        let size = hello.map_or(record.definition.size, |hello| hello.size);
+        self.shared.terminals.open(instance.id, end, size);
+    }
+
+    /// Ties a run's terminal to its shim again, and to its window if that is still there, which it names.
+    async fn hold_again(
+        &self,
+        instance: &Instance,
+        ends: (Client, EventStream),
+        spec: &Spec,
+        scan: &Scan,
+    ) -> Option<WindowName> {
         let id = instance.id;
-        let Some(terminal) = self.shared.terminals.get(id) else { return };
+        let terminal = self.shared.terminals.get(id)?;
         let window = match (&self.shared.tmux, instance.backend) {
             (Some(tmux), BackendKind::Tmux) => tmux.adopt_window(&instance.project_id, id, scan).await,
             (_, BackendKind::Pty) | (None, BackendKind::Tmux) => None,
         };
+        let names = window.as_ref().map(|it| (it.session_name.clone(), it.window_name.clone()));
         if let Err(error) = self.attach(id, &terminal, ends, &spec.nonce, window).await {
             tracing::error!(%id, %error, "the run's shim could not be taken up");
         }
+        names
     }
 
     /// A shim that may live and does not answer: nothing is decided about its run until it does, or is gone.
-    async fn wait_for(&self, mut run: Run) {
-        let id = run.instance.id;
-        let mut pause = TRY_AGAIN_AFTER;
-        let mut found = loop {
-            let found = self.look_at(id, Instant::now() + ANSWERS_LATER_IN).await;
-            if found.dir.shim != Shim::Silent || found.record.is_some() {
-                break found;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(TRY_AGAIN_AT_LEAST_EVERY);
-        };
-        tracing::info!(%id, shim = ?found.dir.shim, "a shim that did not answer was waited for");
-        let (tmux, scan) = self.look_at_tmux().await;
-        if let Some((client, events, spec)) = found.connected() {
-            let hello = client.hello().clone();
-            if let Some(name) = scan.name_of(&run.instance.project_id, id) {
-                set_window(&mut run.instance, Some(name));
-            }
-            self.hold_again(&run.instance, (client, events), &spec, &scan).await;
-            if found.record.is_none() {
-                for input in goes_on(&run, &hello) {
-                    self.wake(input).await;
-                }
-                return;
-            }
-        }
-        let lost = ShimReport::Lost(ErrorWord::ShimLost);
-        let report = found.record.take().map_or(lost, |record| ended(record, tmux));
-        self.wake(Input::Shim { id, report }).await;
-    }
-
-    /// A shim that may live and does not answer, of a run that is over: it is let go as soon as it answers, or its directory when it is gone.
-    async fn wait_to_end(&self, run: Recorded) {
+    async fn wait_for(self, record: Record) {
+        let instance = &record.run.instance;
         let mut pause = TRY_AGAIN_AFTER;
         loop {
-            let found = self.look_at(run.id, Instant::now() + ANSWERS_LATER_IN).await;
-            let facts = Facts {
-                recorded: vec![run.clone()],
-                dirs: vec![found.dir],
-                sessions: Vec::new(),
-                windows: Vec::new(),
-                tmux: Server::Unknown,
-                on_restart: OnRestart::Reattach,
-            };
-            match lifecycle::decide(&facts).pop() {
-                Some(Decision::EndShim(shim)) => return self.end_shim(shim, Some(found)).await,
-                Some(Decision::Discard(dead)) => return self.let_go(dead.id(), None).await,
-                Some(_) | None => tokio::time::sleep(pause).await,
+            let run = self.look_at(instance.id, Instant::now() + ANSWERS_LATER_IN).await;
+            if run.dir.shim != Shim::Silent || run.record.is_some() {
+                let (tmux, scan) = self.look_at_tmux().await;
+                let facts = Facts {
+                    recorded: vec![recorded_of(instance)],
+                    dirs: vec![run.dir],
+                    sessions: Vec::new(),
+                    windows: Vec::new(),
+                    tmux,
+                    on_restart: OnRestart::Reattach,
+                };
+                let Some(decision) = lifecycle::decide(&facts).pop() else { return };
+                let around = Around { run: Some(run), scan: &scan, tmux };
+                match self.carry_out(&decision, &record, around).await {
+                    Carried::Later => {}
+                    Carried::Out(None) => return,
+                    Carried::Out(Some(input)) => return self.wake(input).await,
+                }
             }
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(TRY_AGAIN_AT_LEAST_EVERY);
         }
     }
 
     /// The run is over, its shim is not: let it go.
-    async fn end_shim(&self, shim: ProvedShim, run: Option<FoundRun>) {
-        let id = shim.id();
-        if let Some((client, mut events, _)) = run.and_then(|mut run| run.connected()) {
+    async fn end_shim(&self, id: InstanceId, connected: Option<(Client, EventStream, Spec)>) {
+        if let Some((client, mut events, _)) = connected {
             let asked = match client.hello().phase {
                 shim::Phase::Waiting => client.abort().await,
                 shim::Phase::Running => client.stop(false).await,
@@ -241,9 +248,9 @@ impl Performer {
         }
     }
 
-    async fn close_window(&self, dead: DeadWindow) {
+    async fn close_dead(&self, dead: DeadWindow) {
         let Some(tmux) = &self.shared.tmux else { return };
-        if let Err(error) = tmux.kill_window(dead.id()).await {
+        if let Err(error) = tmux.close_window(dead.id()).await {
             tracing::warn!(id = %dead.id(), %error, "the window of a run that is gone could not be closed");
         }
     }
@@ -259,66 +266,6 @@ impl Performer {
     }
 }
 
-/// A recorded run, and what was found of it and around it.
-struct Resumed {
-    record: Record,
-    run: Option<FoundRun>,
-    scan: Arc<Scan>,
-    tmux: Server,
-}
-
 fn set_window(instance: &mut Instance, window: Option<WindowName>) {
     (instance.tmux_session, instance.tmux_window) = window.unzip();
-}
-
-/// What the orchestrator is told of a run whose shim was found alive.
-fn goes_on(run: &Run, hello: &Hello) -> Option<Input> {
-    let instance = &run.instance;
-    let id = instance.id;
-    if hello.phase == shim::Phase::Waiting {
-        let window = instance.tmux_session.clone().zip(instance.tmux_window.clone());
-        return Some(Input::Spawned { id, result: Ok(Placement { backend: instance.backend, window }) });
-    }
-    let is_news = run.stop.is_some() || instance.pid != hello.pid;
-    hello.pid.filter(|_| is_news).map(|pid| Input::Shim { id, report: ShimReport::Found { pid } })
-}
-
-/// An end that nobody saw. A window that closed with no server left went with the server.
-fn ended(exit: ExitRecord, tmux: Server) -> ShimReport {
-    if exit.cause == Cause::WindowClosed && tmux == Server::Down {
-        ShimReport::TmuxGone(Box::new(exit))
-    } else {
-        ShimReport::Ended(Box::new(exit))
-    }
-}
-
-/// The run whose fate a decision is.
-const fn run_of(decision: &Decision) -> Option<InstanceId> {
-    match decision {
-        Decision::Adopt(id)
-        | Decision::Finish(id, _)
-        | Decision::Lost { id, .. }
-        | Decision::NeverStarted(id)
-        | Decision::Wait(id) => Some(*id),
-        Decision::Repair(..)
-        | Decision::EndShim(_)
-        | Decision::Discard(_)
-        | Decision::CloseWindow(_)
-        | Decision::OrphanDir(_)
-        | Decision::OrphanWindow(_)
-        | Decision::OrphanSession(_) => None,
-    }
-}
-
-/// The run is the orchestrator's again.
-fn enter(state: &mut State, record: &Record) {
-    let live = Live {
-        run: record.run.clone(),
-        plan: None,
-        phase: Phase::Running,
-        waiting: Vec::new(),
-        also: Vec::new(),
-        deleting: Vec::new(),
-    };
-    state.live.insert(record.run.instance.id, live);
 }

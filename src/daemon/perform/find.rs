@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
-use crate::journal::{self, Ending, ExitRecord, Reader, Spec};
+use crate::journal::{self, Ending, ExitRecord, Reader, RecordError, Spec};
 use crate::lifecycle::{
     self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim,
 };
@@ -118,10 +118,14 @@ impl Performer {
 
     async fn look(&self, id: InstanceId, patience: Instant, running: &Running) -> FoundRun {
         let path = self.places.dir(id);
-        let readable = |what: &str, error: &dyn std::fmt::Display| {
+        let readable = |what: &str, error: &RecordError| {
             tracing::warn!(%id, "{what} cannot be read: {error}");
+            may_pass(error)
         };
-        let spec = Spec::read(&path).inspect_err(|error| readable("the spec", error)).ok();
+        let (spec, mut unread) = match Spec::read(&path) {
+            Ok(spec) => (Some(spec), false),
+            Err(error) => (None, readable("the spec", &error)),
+        };
         let boot = match &spec {
             Some(spec) if spec.boot_id == self.places.boot_id => Boot::This,
             Some(_) => Boot::Earlier,
@@ -132,8 +136,15 @@ impl Performer {
             Boot::This | Boot::Unknown => self.reach(id, spec.as_ref(), patience, running).await,
         };
         // Read after the shim was looked for: one that is gone by then has written its record before.
-        let record =
-            ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error)).ok().flatten();
+        let record = ExitRecord::read(&path).unwrap_or_else(|error| {
+            unread |= readable("the exit record", &error);
+            None
+        });
+        if unread {
+            // What cannot be read now may be there: nothing is decided about its run until it can.
+            let dir = FoundDir { id, end: None, shim: Shim::Silent, boot, ran: true, output: true };
+            return FoundRun { dir, spec: None, record: None, connection: None };
+        }
         let record = record.filter(|record| is_of(record, spec.as_ref(), id));
         let end = record.as_ref().map(end_of);
         let dir = FoundDir { id, end, shim, boot, ran: ran(&path), output: has_output(&path) };
@@ -256,6 +267,14 @@ fn ran(dir: &Path) -> bool {
 /// Whether there are bytes that the command wrote; what cannot be read may hold some.
 fn has_output(dir: &Path) -> bool {
     Reader::new(dir).range().map_or(true, |(_, end)| end.0 > 0)
+}
+
+/// Whether it is the machine that keeps a record from being read: no descriptor, no memory, a disk that fails.
+fn may_pass(error: &RecordError) -> bool {
+    match error {
+        RecordError::Io { source, .. } => source.kind() != ErrorKind::NotFound,
+        RecordError::Invalid { .. } => false,
+    }
 }
 
 fn nobody_listens(error: &std::io::Error) -> bool {

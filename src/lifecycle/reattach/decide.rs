@@ -44,6 +44,24 @@ pub enum Decision {
     OrphanSession(String),
 }
 
+impl Decision {
+    /// The instance whose fate it is. What is done about windows, or about a record, is decided besides.
+    #[must_use]
+    pub const fn run(&self) -> Option<InstanceId> {
+        match self {
+            Self::Adopt(id)
+            | Self::Finish(id, _)
+            | Self::Lost { id, .. }
+            | Self::NeverStarted(id)
+            | Self::Wait(id)
+            | Self::OrphanDir(id) => Some(*id),
+            Self::EndShim(shim) => Some(shim.id()),
+            Self::Discard(dead) => Some(dead.id()),
+            Self::Repair(..) | Self::CloseWindow(_) | Self::OrphanWindow(_) | Self::OrphanSession(_) => None,
+        }
+    }
+}
+
 /// Decides for everything recorded or found. Nothing is ended without proof; deciding again after the decisions were carried out
 /// changes nothing; and what is known of one run has no part in what becomes of another.
 #[must_use]

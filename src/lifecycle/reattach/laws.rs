@@ -111,26 +111,8 @@ fn leave(facts: &mut Facts, id: InstanceId) {
     facts.windows.iter_mut().filter(|window| window.id == id).for_each(|window| window.live = false);
 }
 
-/// Whose fate a decision is; the windows' are decided apart.
-fn fate(decision: &Decision) -> Option<InstanceId> {
-    match decision {
-        Decision::Adopt(id)
-        | Decision::Finish(id, _)
-        | Decision::Lost { id, .. }
-        | Decision::NeverStarted(id)
-        | Decision::Wait(id)
-        | Decision::OrphanDir(id) => Some(*id),
-        Decision::EndShim(shim) => Some(shim.id()),
-        Decision::Discard(dead) => Some(dead.id()),
-        Decision::Repair(..)
-        | Decision::CloseWindow(_)
-        | Decision::OrphanWindow(_)
-        | Decision::OrphanSession(_) => None,
-    }
-}
-
 fn fate_of(facts: &Facts, wanted: InstanceId) -> Option<Decision> {
-    decide(facts).into_iter().find(|decision| fate(decision) == Some(wanted))
+    decide(facts).into_iter().find(|decision| decision.run() == Some(wanted))
 }
 
 fn dir_of(facts: &Facts, id: InstanceId) -> Option<FoundDir> {
@@ -201,7 +183,7 @@ proptest! {
     fn every_run_that_is_not_over_has_one_fate(facts in any_facts()) {
         let decisions = decide(&facts);
         for run in facts.recorded.iter().filter(|run| !run.state.is_terminal()) {
-            prop_assert_eq!(decisions.iter().filter(|it| fate(it) == Some(run.id)).count(), 1);
+            prop_assert_eq!(decisions.iter().filter(|it| it.run() == Some(run.id)).count(), 1);
         }
     }
 

@@ -52,7 +52,7 @@ async fn projects_with_like_names_and_foreign_sessions_are_left_alone() {
     assert_eq!(names, ["kaged-a", "kaged-ab", "kaged-c"]);
     world.tmux.destroy_session(&a).await.unwrap();
     world.tmux.destroy_session(&project("c")).await.unwrap();
-    world.tmux.kill_window(in_a.spec.id).await.unwrap();
+    world.tmux.kill_window(&a, in_a.spec.id).await.unwrap();
     let names: Vec<_> = world.tmux.scan().await.unwrap().sessions.into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kaged-ab", "kaged-c"]);
     let spec = spec("true");
