@@ -305,6 +305,17 @@ impl Drop for World {
                 eprintln!("---- the daemon's log\n{}", log.text());
             }
         }
+        self.kill_all();
+    }
+}
+
+impl World {
+    /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
+    pub(crate) async fn kill_everything(&self) {
+        tokio::task::block_in_place(|| self.kill_all());
+    }
+
+    fn kill_all(&self) {
         for _ in 0..100 {
             let ours = self.processes();
             if ours.is_empty() {
