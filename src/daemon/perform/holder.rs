@@ -14,6 +14,7 @@ use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
 use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
+use crate::daemon::resume::end_report;
 use crate::daemon::terminals::LiveTerminal;
 use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{self, Cause, ExitRecord, Nonce, RecordError, Spec};
@@ -235,7 +236,7 @@ impl Performer {
             Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served().await,
             Some(_) | None => false,
         };
-        self.report(id, if gone { ShimReport::TmuxGone(record) } else { ShimReport::Ended(record) }).await;
+        self.report(id, end_report(record, gone)).await;
     }
 
     /// The shim left without a word: its record may be on disk all the same.

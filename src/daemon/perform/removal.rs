@@ -4,7 +4,7 @@ use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
 use crate::failpoint::{Failpoint, hit};
-use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
+use crate::model::{BackendKind, EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
 use crate::store::{Change, NewEvent};
 
@@ -28,7 +28,8 @@ impl Performer {
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
-            if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
+            // Also where no window is recorded: a daemon that died while it made one could not record it.
+            if let (Some(tmux), BackendKind::Tmux) = (&self.shared.tmux, instance.backend) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
             hit(Failpoint::WindowClosed);
