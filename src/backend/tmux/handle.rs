@@ -119,7 +119,7 @@ impl Tmux {
         }
         let (done, shown) = oneshot::channel();
         let wait = async {
-            send(&self.session(&window.project), Ask::Shown(window.pane, done)).await?;
+            send(&self.session(&window.project), Ask::Shown(window.server, window.pane, done)).await?;
             // Dropped means that there is nothing to wait for.
             shown.await.or(Ok::<_, BackendError>(()))
         };
@@ -133,7 +133,7 @@ impl Tmux {
     /// # Errors
     /// When the actor does not answer.
     pub async fn resize(&self, window: &Window, size: Size) -> Result<(), BackendError> {
-        send(&self.session(&window.project), Ask::Resize(window.window, size)).await
+        send(&self.session(&window.project), Ask::Resize(window.server, window.window, size)).await
     }
 
     /// Ends the pane that carries this run's id, and its window if nothing else is in it. Gone already is fine.

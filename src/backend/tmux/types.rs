@@ -44,6 +44,8 @@ pub struct WindowPlan {
 pub struct FoundSession {
     /// Its name.
     pub name: String,
+    /// Whether a daemon of this state directory made it.
+    pub is_ours: bool,
 }
 
 /// A pane of a project's session that the operator opened.

@@ -142,7 +142,8 @@ impl Performer {
                     name: session.name.clone(),
                     registered: registered(session),
                 });
-                (!found.is_empty(), sessions.collect())
+                // A server without a session of ours is not the one that held our windows.
+                (found.iter().any(|session| session.is_ours), sessions.collect())
             }
             Err(error) => {
                 tracing::warn!(%error, "tmux could not be asked for its sessions");

@@ -14,11 +14,13 @@ use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
 use crate::daemon::terminals::LiveTerminal;
 use crate::journal::{self, Cause, ExitRecord, Nonce, Spec};
-use crate::model::{BackendKind, ErrorWord, InstanceId};
+use crate::model::{BackendKind, ErrorWord, InstanceId, ProjectId};
 use crate::shim::{Client, ClientError, Event, EventStream};
 
 /// How long a shim may take to listen after it was started.
 const SHIM_STARTS_IN: Duration = Duration::from_secs(10);
+/// Time between two looks for a window that comes too late.
+const LATE_WINDOW_AFTER: Duration = Duration::from_secs(1);
 /// How long a shim may take to leave after it was let go.
 const SHIM_LEAVES_IN: Duration = Duration::from_secs(5);
 
@@ -30,10 +32,30 @@ impl Performer {
             Ok(placement) => Ok(placement),
             Err(error) => {
                 self.clear(&self.places.dir(id));
+                if backend == BackendKind::Tmux {
+                    let project = plan.project.clone();
+                    self.apart(move |it| async move { it.close_late(&project, id).await });
+                }
                 Err(SpawnFailure { backend, message: error.to_string() })
             }
         };
         self.wake(Input::Spawned { id, result }).await;
+    }
+
+    /// Ends the window of a run that goes on without it: tmux may have made it, and may make it yet when it answers again.
+    async fn close_late(&self, project: &ProjectId, id: InstanceId) {
+        let Some(tmux) = &self.shared.tmux else { return };
+        let mut hung = false;
+        loop {
+            match tmux.kill_window(project, id).await {
+                // What waited for tmux may come after this.
+                Ok(()) if hung => hung = false,
+                Ok(()) => return,
+                Err(BackendError::TmuxHangs(_)) => hung = true,
+                Err(error) => return tracing::warn!(%id, %error, "a window may be left over"),
+            }
+            tokio::time::sleep(LATE_WINDOW_AFTER).await;
+        }
     }
 
     async fn place(&self, plan: &Plan, backend: BackendKind) -> Result<Placement, BackendError> {
