@@ -182,6 +182,11 @@ impl World {
         self.daemon.as_ref().unwrap().1.wait_for(text)
     }
 
+    /// The daemon's log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.as_ref().unwrap().1.text()
+    }
+
     /// A caller over TCP with the daemon's own token.
     pub(crate) async fn over_tcp(&self) -> Caller {
         let token = fs::read_to_string(self.state_dir().join("token")).unwrap();
