@@ -29,8 +29,16 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
 /// Control clients are not started more often than this.
 const ATTACH_EVERY: Duration = Duration::from_millis(50);
-/// Control mode counts as unusable when clients attach, never answer, and are waited so long for.
+/// Control mode counts as unusable when for so long no client answered.
 const UNUSABLE_AFTER: Duration = Duration::from_millis(800);
+/// While it is unusable it is tried this seldom at most,
+const RETRY_UNUSABLE: Duration = Duration::from_secs(2);
+/// and given so long to attach, since windows that are made wait for it,
+const ATTACH_UNUSABLE: Duration = Duration::from_secs(1);
+/// but so long otherwise.
+const ATTACH_DEADLINE: Duration = Duration::from_secs(5);
+/// A client whose server is gone tells how it ended within this time.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// A pane somebody wants output of.
 pub(super) enum Bound {
@@ -91,6 +99,8 @@ pub(super) struct Actor {
     pub(super) has_answered: bool,
     /// How long was waited after the last control client that never answered.
     flapping: Duration,
+    /// Since when no control client answers.
+    failing_since: Option<Instant>,
     pub(super) known: Known,
     /// Whether the control client gets output at all.
     pub(super) is_output_on: bool,
@@ -135,6 +145,7 @@ impl Actor {
             attached_at: now(),
             has_answered: false,
             flapping: Duration::ZERO,
+            failing_since: None,
             known,
             is_output_on: false,
             fallback_told: false,
@@ -252,6 +263,7 @@ impl Actor {
             }
         }
         if self.target != Some((server, session)) {
+            self.hear_out().await;
             self.leave();
             self.target = Some((server, session));
             self.shared.serve(server, &self.project);
@@ -259,12 +271,38 @@ impl Actor {
         self.connect("it was not attached".to_owned()).await
     }
 
+    /// Lets the client of a server that is gone tell how it ended.
+    async fn hear_out(&mut self) {
+        if self.target.is_none_or(|(server, _)| server.lives()) {
+            return;
+        }
+        let last_words = async {
+            loop {
+                match &mut self.link {
+                    Some(link) => match link.turn().await {
+                        Ok(()) => {}
+                        Err(end) => return Some(end),
+                    },
+                    None => return None,
+                }
+            }
+        };
+        if let Ok(Some(end)) = tokio::time::timeout(LAST_WORDS, last_words).await {
+            self.lost(end);
+        }
+    }
+
     /// Starts a control client; sees to another try when that fails and may work later.
     async fn connect(&mut self, why: String) -> Result<(), String> {
         let Some((server, session)) = self.target else { return Ok(()) };
         let wait = self.retry.take().map_or(Duration::ZERO, |retry| retry.wait);
+        let (deadline, least) = match self.fallback_told {
+            true => (ATTACH_UNUSABLE, RETRY_UNUSABLE),
+            false => (ATTACH_DEADLINE, RETRY_FIRST),
+        };
+        let tried_at = now();
         let quiet = self.shared.quiet.write().await;
-        let attached = Link::attach(&self.shared.settings, server, session).await;
+        let attached = Link::attach(&self.shared.settings, server, session, deadline).await;
         drop(quiet);
         match attached {
             Ok(link) => {
@@ -277,17 +315,19 @@ impl Actor {
                 Err("the session is gone".to_owned())
             }
             Err(AttachError::Failed(text)) => {
-                self.tell_fallback(&text);
-                let wait = (wait * 2).clamp(RETRY_FIRST, RETRY_LIMIT);
+                self.is_failing(tried_at, &text);
+                let wait = (wait * 2).clamp(least, RETRY_LIMIT);
                 self.retry = Some(Retry { at: now() + wait, wait, why, is_told: true });
                 Err(text)
             }
         }
     }
 
-    /// Says that runs stream from their shims; once, until a control client answers again.
-    fn tell_fallback(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.fallback_told, true) {
+    /// Says that runs stream from their shims when that lasts; once, until a control client answers again.
+    fn is_failing(&mut self, since: Instant, why: &str) {
+        let since = *self.failing_since.get_or_insert(since);
+        let lasts = now() - since >= UNUSABLE_AFTER;
+        if lasts && !std::mem::replace(&mut self.fallback_told, true) {
             self.report(Report::PipeFallback { project: self.project.clone(), why: why.to_owned() });
         }
     }
@@ -297,6 +337,7 @@ impl Actor {
         self.has_answered = true;
         self.is_deaf = false;
         self.fallback_told = false;
+        self.failing_since = None;
         self.flapping = Duration::ZERO;
     }
 
@@ -333,9 +374,7 @@ impl Actor {
         let at = now().max(self.attached_at + ATTACH_EVERY);
         if !self.has_answered {
             self.flapping = (self.flapping * 2).clamp(RETRY_FIRST, RETRY_LIMIT);
-        }
-        if self.flapping >= UNUSABLE_AFTER {
-            self.tell_fallback(&end.why);
+            self.is_failing(self.attached_at, &end.why);
         }
         let wait = self.flapping;
         self.retry = Some(Retry { at: at + wait, wait, why: end.why, is_told: false });

@@ -209,10 +209,10 @@ impl Tmux {
         send(&*self.owner(pane)?, Ask::ResizePane(PaneId(pane), size)).await
     }
 
-    /// Whether the server process that last held a window of ours still lives, or ended in order: tells "the operator closed it" from
-    /// "the server died". Waits at most 1 s for a dead server's control client to tell.
-    pub async fn serves_what_it_served(&self) -> bool {
-        self.0.shared.ended_in_order().await
+    /// Whether the server process of this window, or else the one that last held a window of ours, still lives, or ended in order: tells
+    /// "the operator closed it" from "the server died". Waits at most 1 s for a dead server's control client to tell.
+    pub async fn serves_what_it_served(&self, window: Option<&Window>) -> bool {
+        self.0.shared.ended_in_order(window.map(|window| window.server)).await
     }
 
     /// Bytes of runs that came by the control stream and not by a shim, since the start.

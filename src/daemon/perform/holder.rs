@@ -196,8 +196,10 @@ impl Performer {
 
     /// Tells an end. A window that closed under a run was closed by the operator, or its server is gone.
     async fn report_end(&self, id: InstanceId, record: Box<ExitRecord>) {
+        let holder = self.shared.terminals.holder(id);
+        let window = holder.as_ref().and_then(Holder::window);
         let gone = match &self.shared.tmux {
-            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served().await,
+            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served(window).await,
             Some(_) | None => false,
         };
         self.report(id, if gone { ShimReport::TmuxGone(record) } else { ShimReport::Ended(record) }).await;

@@ -200,15 +200,15 @@ async fn windows_of_another_server_with_the_same_ids_are_not_touched() {
     world
         .project(
             "demo",
-            "project: demo\ntasks: {t: {command: 'echo up; exec sleep 10006', history_count: 1}}",
+            "project: demo\ntasks: {t1: {command: 'echo up; exec sleep 10006', history_count: 1}}",
         )
         .await;
     let bystanders = Bystanders::of(&world);
-    let kept = world.run_task("demo", "t").await;
+    let kept = world.run_task("demo", "t1").await;
     world.until_running(&kept).await;
     world.stop(&kept).await;
     world.until_ended(&kept).await;
-    let lost = world.run_task("demo", "t").await;
+    let lost = world.run_task("demo", "t1").await;
     world.until_running(&lost).await;
     let ids = ["list-panes", "-a", "-F", "#{session_id} #{window_id} #{pane_id}"];
     let before = world.tmux(&ids).stdout;
@@ -231,7 +231,7 @@ async fn windows_of_another_server_with_the_same_ids_are_not_touched() {
         let deleted = world.delete(&format!("/api/v1/tasks/{id}")).await;
         assert!(deleted.status < 300 || deleted.status == 404, "{deleted:?}");
     }
-    let again = world.run_task("demo", "t").await;
+    let again = world.run_task("demo", "t1").await;
     world.until_running(&again).await;
     world.stop(&again).await;
     world.until_ended(&again).await;
