@@ -24,18 +24,22 @@ const OURS: &str = "#{||:#{@kas-id},#{||:#{@kas-project},#{m:kaged-*,#{session_n
 const FIELDS: [&str; 6] = [
     "#{pid} #{session_id} #{window_id} #{pane_id} #{pane_dead}",
     "#{@kas-id}",
-    "#{@kas-project}",
+    PROJECT,
     "#{session_name}",
     "#{window_name}",
     "#{pane_start_command}",
 ];
 
+/// The project of a session that a daemon of this state directory made.
+const PROJECT: &str = "#{?#{==:#{@kas-home},HOME},#{@kas-project},}";
+
 /// Looks at all sessions and windows.
 pub(super) async fn scan(settings: &Settings) -> Result<Scan, BackendError> {
     let mark = Nonce::random()?.hex();
     let format: String = FIELDS.iter().flat_map(|field| [mark.as_str(), field]).collect();
+    let format = format.replace("HOME", settings.mark());
     let words = ["list-panes", "-a", "-f", OURS, "-F", &format];
-    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
+    let answer = match oneshot::read(settings, Sequence::default().then(words)).await {
         Ok(answer) => answer,
         Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Scan::default()),
         Err(other) => return Err(other.into()),
@@ -50,7 +54,8 @@ fn understood(text: &str, mark: &str, server: impl Fn(u32) -> Option<ServerId>) 
     let fields: Vec<&str> = text.split(mark).skip(1).collect();
     for pane in fields.chunks_exact(FIELDS.len()) {
         let Some(ids) = Ids::parse(pane[0]) else { continue };
-        let (_, server) = known.filter(|(pid, _)| *pid == ids.pid).unwrap_or_else(|| (ids.pid, server(ids.pid)));
+        let (_, server) =
+            known.filter(|(pid, _)| *pid == ids.pid).unwrap_or_else(|| (ids.pid, server(ids.pid)));
         known = Some((ids.pid, server));
         let Some(server) = server else { continue };
         let (project, name) = (Some(pane[2].to_owned()).filter(|it| !it.is_empty()), pane[3]);
@@ -97,6 +102,12 @@ impl Ids {
 }
 
 impl Scan {
+    /// Whether the server has a session or a window of ours.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !self.windows.is_empty() || self.sessions.iter().any(|session| session.project.is_some())
+    }
+
     /// How the live window of a run is called: its session's name and its own.
     #[must_use]
     pub fn name_of(&self, project: &ProjectId, instance: InstanceId) -> Option<(String, String)> {
@@ -153,8 +164,11 @@ mod tests {
         let sessions: Vec<_> =
             scan.sessions.iter().map(|it| (it.name.as_str(), it.project.as_deref())).collect();
         assert_eq!(sessions, [("kaged-demo", Some("demo")), ("kaged-foreign", None)]);
-        let windows: Vec<_> =
-            scan.windows.iter().map(|it| (it.window_name.as_str(), it.is_live, it.command.as_str())).collect();
+        let windows: Vec<_> = scan
+            .windows
+            .iter()
+            .map(|it| (it.window_name.as_str(), it.is_live, it.command.as_str()))
+            .collect();
         assert_eq!(windows, [("task dev\n", true, "kas shim /x"), ("moved", false, "kas shim /x")]);
     }
 

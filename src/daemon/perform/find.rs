@@ -13,7 +13,8 @@ use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
 use crate::journal::{self, Ending, ExitRecord, Reader, RecordError, Spec};
 use crate::lifecycle::{
-    self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim,
+    self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server,
+    Shim,
 };
 use crate::model::{Exit, Instance, InstanceId};
 use crate::shim::{self, Client, ClientError, EventStream};
@@ -196,8 +197,9 @@ impl Performer {
     pub(super) async fn look_at_tmux(&self) -> (Server, Scan) {
         let Some(tmux) = &self.shared.tmux else { return (Server::Down, Scan::default()) };
         let error = match tokio::time::timeout(TMUX_ANSWERS_IN, tmux.scan()).await {
-            Ok(Ok(scan)) if scan.sessions.is_empty() => return (Server::Down, scan),
-            Ok(Ok(scan)) => return (Server::Up, scan),
+            Ok(Ok(scan)) if scan.is_ours() => return (Server::Up, scan),
+            // A server without a session of ours is not the one that held our windows.
+            Ok(Ok(scan)) => return (Server::Down, scan),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", TMUX_ANSWERS_IN.as_secs()),
         };
