@@ -232,6 +232,11 @@ impl World {
         self.daemon.as_ref().unwrap().1.wait_for(text)
     }
 
+    /// The daemon's log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.as_ref().unwrap().1.text()
+    }
+
     /// A caller over TCP with the daemon's own token.
     pub(crate) async fn over_tcp(&self) -> Caller {
         let token = fs::read_to_string(self.state_dir().join("token")).unwrap();
@@ -341,6 +346,20 @@ impl Drop for World {
             }
             last = Some(log);
         }
+        self.kill_all();
+        if let Some(log) = last {
+            self.no_panic(&log);
+        }
+    }
+}
+
+impl World {
+    /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
+    pub(crate) async fn kill_everything(&self) {
+        tokio::task::block_in_place(|| self.kill_all());
+    }
+
+    fn kill_all(&self) {
         for _ in 0..100 {
             let ours = self.processes();
             if ours.is_empty() {
@@ -351,9 +370,6 @@ impl Drop for World {
                 let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
                 let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
             }
-        }
-        if let Some(log) = last {
-            self.no_panic(&log);
         }
     }
 }
