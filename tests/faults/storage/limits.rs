@@ -107,8 +107,8 @@ async fn without_memory_nothing_is_lost() {
     world.fsck();
 }
 
-/// Twenty floods, their shims and the daemon in 128 MiB: the daemon is not who has to go. (Fifty pairs of a shim and its ward alone
-/// take more than that.) Only the long run has the time.
+/// Twenty floods, their shims and the daemon in 256 MiB: the daemon is not who has to go. (Pairs of a shim and its ward and the newest output alone
+/// take about half of that.) Only the long run has the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_in_a_small_memory_do_not_end_the_daemon() {
     if !crate::long() {
@@ -117,7 +117,7 @@ async fn floods_in_a_small_memory_do_not_end_the_daemon() {
     }
     let group = std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/kas-flood-{}", std::process::id()));
     std::fs::create_dir(&group).expect("the floods need a memory cgroup (v1), made by root");
-    std::fs::write(group.join("memory.limit_in_bytes"), (128 << 20).to_string()).unwrap();
+    std::fs::write(group.join("memory.limit_in_bytes"), (256 << 20).to_string()).unwrap();
     let mut world =
         World::asleep(Backend::Pty, "[limits]\ntasks_per_project = 100\ntasks_per_operator = 100");
     let join = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.display());
@@ -125,7 +125,7 @@ async fn floods_in_a_small_memory_do_not_end_the_daemon() {
     world.start();
     world.project("demo", "project: demo\ntasks: {}").await;
     let ids: Vec<String> = futures_util::future::join_all(
-        (0..20).map(|_| world.run_command("demo", "yes | head -c 20000000; exit 9")),
+        (0..20).map(|_| world.run_command("demo", "yes | head -c 6000000; exit 9")),
     )
     .await;
     for id in &ids {
