@@ -50,13 +50,16 @@ impl Shared {
     /// A server holds windows of a project.
     pub(super) fn serve(&self, server: ServerId, project: &ProjectId) {
         self.served().entry(server).or_default().insert(project.clone());
-        self.last.send_if_modified(|last| {
+        let is_new = self.last.send_if_modified(|last| {
             let is_new = last.is_none_or(|(known, _)| known != server);
             if is_new {
                 *last = Some((server, None));
             }
             is_new
         });
+        if is_new {
+            self.settings.scopes().look_at("the tmux server", server.pid);
+        }
     }
 
     /// A control client of a server attached: what an earlier one told is old.

@@ -42,7 +42,7 @@ impl Performer {
         let dir = journal::create(&self.places.instances, &spec)?;
         let window = match backend {
             BackendKind::Pty => {
-                pty::spawn(&self.places.kas, &dir)?;
+                pty::spawn_outside(&self.places.scopes, &self.places.kas, &dir).await?;
                 None
             }
             BackendKind::Tmux => Some(self.open_window(plan, &dir).await?),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 
+use crate::backend::Scopes;
 use crate::daemon::effect::{Effect, RunEffect};
 use crate::daemon::handle::Shared;
 use crate::daemon::input::Input;
@@ -26,6 +27,8 @@ pub struct Places {
     pub instances: PathBuf,
     /// The `kas` binary, for `kas shim`.
     pub kas: PathBuf,
+    /// Where shims are put when the daemon is a service.
+    pub scopes: Scopes,
     /// The environment every command starts from.
     pub env: Vec<(OsString, OsString)>,
     /// How many lines above the screen a terminal state holds.
