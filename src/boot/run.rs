@@ -19,6 +19,7 @@ use crate::backend::Scopes;
 use crate::backend::tmux::{self, Tmux};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
 use crate::daemon::{self, Facts, Handle, Parts, Places};
+use crate::failpoint::{self, Failpoint, hit};
 use crate::lifecycle::OnRestart;
 use crate::model::TimeMs;
 use crate::store::Store;
@@ -48,6 +49,7 @@ pub struct Options {
 pub fn run_blocking(options: Options) -> Result<(), Error> {
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
+    failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(run(options, env));
     // What still runs is given up: tasks live in their shims, and what was answered is in the store.
@@ -105,7 +107,9 @@ async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
     let paths = Paths::new(env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
     paths.ensure_state_dir()?;
     let _lock = Lock::take(&paths.lock)?;
+    hit(Failpoint::LockTaken);
     let store = open_store(&paths).await?;
+    hit(Failpoint::StoreOpened);
     let operator = operator::name(env.uid());
     let keys = keys(&paths, &store, &operator).await?;
     let (resolved, tmux) = backend(&config, env, &paths).await?;

@@ -2,4 +2,4 @@
 
 mod spawn;
 
-pub use spawn::{Detached, spawn, spawn_outside};
+pub use spawn::{Detached, ended, spawn, spawn_outside};

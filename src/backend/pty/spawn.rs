@@ -17,13 +17,23 @@ use crate::shim::SOCKET;
 /// How often it is looked whether a shim in a scope listens.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A shim that was started; it outlives the daemon.
+/// A shim that was started, by the process above it, its ward; both outlive the daemon.
 #[derive(Debug)]
 pub struct Detached {
-    /// Its process id.
+    /// The ward's process id.
     pub pid: u32,
     /// Readable when it has ended; proves which process it is.
     pub pidfd: OwnedFd,
+    /// Dropped without being waited for, it is left alive and reaped in the background (tokio::process).
+    child: Child,
+}
+
+/// Waits until a shim and its ward have ended; for ever without one, or when the system does not tell.
+pub async fn ended(shim: Option<Detached>) {
+    let Some(mut shim) = shim else { return std::future::pending().await };
+    if shim.child.wait().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Starts `<kas> shim <dir>` in its own session, with nothing of the daemon's: no descriptors, no environment, no directory.
@@ -36,8 +46,7 @@ pub struct Detached {
 pub fn spawn(kas: &Path, dir: &Path) -> io::Result<Detached> {
     let mut command = alone(kas);
     command.arg("shim").arg(dir);
-    // Dropped without being waited for, a child is left alive and reaped in the background (tokio::process).
-    detached(&command.spawn()?)
+    detached(command.spawn()?)
 }
 
 /// As [`spawn`], in a scope of its own where the daemon is a service of systemd. Where that fails, which is said, without one.
@@ -54,7 +63,7 @@ pub async fn spawn_outside(scopes: &Scopes, kas: &Path, dir: &Path) -> io::Resul
     let mut child = command.spawn()?;
     match listens(&mut child, dir).await {
         Ok(()) => {
-            let shim = detached(&child)?;
+            let shim = detached(child)?;
             scopes.look_at("a task's holder", shim.pid);
             Ok(shim)
         }
@@ -99,11 +108,11 @@ fn alone(program: &Path) -> Command {
     command
 }
 
-fn detached(child: &Child) -> io::Result<Detached> {
+fn detached(child: Child) -> io::Result<Detached> {
     let pid = child
         .id()
         .and_then(|id| Pid::from_raw(id.cast_signed()))
         .ok_or_else(|| io::Error::other("no pid"))?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Detached { pid: pid.as_raw_nonzero().get().cast_unsigned(), pidfd })
+    Ok(Detached { pid: pid.as_raw_nonzero().get().cast_unsigned(), pidfd, child })
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::performer::Performer;
+use super::run::Order;
 use crate::backend::tmux::FoundSession;
 use crate::daemon::input::{Input, Placement, ShimReport};
 use crate::daemon::state::{Live, Phase, State};
+use crate::failpoint::{Failpoint, hit};
 use crate::journal::{self, Cause, Ending, ExitRecord, Spec};
 use crate::lifecycle::{self, Decision, EndRecord, Facts, FoundDir, OnRestart, Recorded, Shim};
 use crate::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, TimeMs};
@@ -165,6 +167,7 @@ impl Performer {
         let Found { mut runs, recorded, facts } = found;
         for decision in decisions {
             tracing::info!(?decision, "found after the start");
+            hit(Failpoint::TakingUp);
             let id = subject(&decision);
             let at = id.and_then(|id| runs.iter().position(|run| run.dir.id == id));
             let run = at.map(|at| runs.swap_remove(at));
@@ -221,7 +224,10 @@ impl Performer {
                 }
                 shim(ShimReport::Lost(word))
             }
-            Decision::NeverStarted(_) => shim(ShimReport::Lost(ErrorWord::SpawnFailed)),
+            Decision::NeverStarted(_) => {
+                self.close_window(&instance.project_id, id);
+                shim(ShimReport::Lost(ErrorWord::SpawnFailed))
+            }
             Decision::Wait(_) => {
                 let instance = instance.clone();
                 self.apart(move |it| async move { it.wait_for(instance).await });
@@ -246,7 +252,7 @@ impl Performer {
             Some((_, pid)) => {
                 let started = pid.filter(|_| instance.pid.is_none()).map(|pid| ShimReport::Started { pid });
                 if record.run.stop.is_some() {
-                    self.apart(move |it| async move { it.stop_tree(id).await });
+                    self.tell(id, Order::StopTree);
                 }
                 started.into_iter().map(|report| Input::Shim { id, report }).collect()
             }

@@ -3,6 +3,7 @@
 use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
+use crate::failpoint::{Failpoint, hit};
 use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
 use crate::store::{Change, NewEvent};
@@ -30,15 +31,20 @@ impl Performer {
             if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
+            hit(Failpoint::WindowClosed);
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
-        Ok(self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted)
+        let deleted =
+            self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted;
+        hit(Failpoint::DeletesRecorded);
+        Ok(deleted)
     }
 
     /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
     pub(super) async fn cull(&self, project: ProjectId, task: Option<TaskName>, history: Option<u8>) {
         let culled = async {
+            hit(Failpoint::CullBegun);
             let keep = if task.is_some() { policy::kept_of_task(history) } else { policy::AD_HOC_KEPT };
             let ended = self.shared.store.ended(project, task).await?;
             let over: Vec<InstanceId> = policy::cull(ended, keep);
