@@ -205,10 +205,14 @@ impl Performer {
         let size = connected.as_ref().map_or(record.definition.size, |it| it.0.hello().size);
         self.shared.terminals.open(id, end, size);
         let phase = connected.as_ref().map(|it| (it.0.hello().phase, it.0.hello().pid));
+        let read_only = connected.as_ref().is_some_and(|it| it.0.is_read_only());
         if let Some((client, events, spec)) = connected {
             self.hold_again(instance, (client, events), &spec).await;
         }
         match decision {
+            Decision::Adopt(_) | Decision::Lost { end_shim: true, .. } if read_only => {
+                self.watched(record, phase).await
+            }
             Decision::Adopt(_) => self.adopted(record, phase),
             Decision::Finish(..) => match exit {
                 // Nobody saw the window close; with no server left it went with the server.
@@ -260,11 +264,41 @@ impl Performer {
         }
     }
 
+    /// Takes up a run whose shim is of another version: it is watched, and not ended whatever was asked. One at its gate cannot be let
+    /// go, and is sent away before it ran.
+    async fn watched(&self, record: &Record, phase: Option<(shim::Phase, Option<u32>)>) -> Vec<Input> {
+        let instance = &record.run.instance;
+        if let Some((shim::Phase::Waiting, _)) = phase {
+            self.abort(instance.id).await;
+        }
+        let pid = phase.and_then(|(_, pid)| pid).filter(|_| instance.pid.is_none());
+        let started = pid.map(|pid| Input::Shim { id: instance.id, report: ShimReport::Started { pid } });
+        started.into_iter().collect()
+    }
+
+    /// Says, once after a start, that a run can only be watched.
+    async fn say_read_only(&self, instance: &Instance, version: u8) {
+        let (id, known) = (instance.id, shim::VERSION);
+        tracing::warn!(%id, version, known, "the run's holder is of another kas: it can be watched, and nothing else");
+        let event = NewEvent::of_run(EventKind::TaskReadOnly, TimeMs::now(), instance, &instance.launched_by)
+            .detail("protocol", version);
+        if let Err(error) =
+            self.shared.store.record(Change { events: vec![event], ..Change::default() }).await
+        {
+            tracing::warn!(%id, %error, "an event was not recorded");
+        }
+    }
+
     /// Ties a run's terminal to its shim again, and to its window if that is still there.
     async fn hold_again(&self, instance: &Instance, ends: (Client, EventStream), spec: &Spec) {
         let id = instance.id;
         let Some(terminal) = self.shared.terminals.get(id) else { return };
+        if ends.0.is_read_only() {
+            self.say_read_only(instance, ends.0.hello().version).await;
+        }
         let window = match (&self.shared.tmux, instance.backend) {
+            // Its window cannot be kept in step without asking the shim for marks.
+            _ if ends.0.is_read_only() => None,
             (Some(tmux), BackendKind::Tmux) => match tmux.adopt_window(&instance.project_id, id).await {
                 Ok(window) => window,
                 Err(error) => {

@@ -272,6 +272,10 @@ impl Performer {
     /// Ends a run's process tree; on tmux the command is interrupted first (`seeds/004`, "POST /tasks/:tid/stop").
     pub(super) async fn stop_tree(&self, id: InstanceId) {
         let Some(terminal) = self.shared.terminals.get(id) else { return };
+        if terminal.holder.get().is_some_and(|holder| holder.shim().is_read_only()) {
+            tracing::warn!(%id, "the run's holder is of another kas and is not stopped");
+            return;
+        }
         terminal.begin_stopping();
         let in_window = terminal.holder.get().is_some_and(Holder::has_window);
         self.ask_shim(id, "stop", |shim| async move { shim.stop(in_window).await }).await;
