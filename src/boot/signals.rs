@@ -14,6 +14,9 @@ pub(super) struct Signals {
     hangup: Signal,
     /// USR1 and USR2 mean nothing here, and must not end the daemon.
     _nothing: [Signal; 2],
+    /// Listened to so that a file that may not grow is an error of its write and not the daemon's end. What the daemon starts
+    /// finds the signal as it was: a handler, other than an ignored signal, is not inherited.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -23,6 +26,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            _file_size: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
             _nothing: [listen(SignalKind::user_defined1())?, listen(SignalKind::user_defined2())?],
         })
     }

@@ -367,7 +367,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let instance = live.run.instance;
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
-    effects.push(RunEffect::Release.on(id));
+    effects.push(if reply.is_ok() { RunEffect::Release } else { RunEffect::Leave }.on(id));
     effects.extend(live.deleting.iter().flat_map(|to| match &reply {
         Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
         Err(refusal) => answer(*to, Err(refusal.clone())),
@@ -657,6 +657,7 @@ mod tests {
                     format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
                 }
                 RunEffect::Release => "release".to_owned(),
+                RunEffect::Leave => "leave".to_owned(),
             },
             Effect::StopTree(_) => "stop tree".to_owned(),
             Effect::RecordEvents(_) => "events".to_owned(),
@@ -684,6 +685,16 @@ mod tests {
         let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["release", "cull"]);
         assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_stored_is_left_for_the_next_start() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        let failed = Err(Refusal::new(Code::Internal, "damaged").reason("store"));
+        assert_eq!(words(&step(&mut state, Input::Finished { id: id(1), result: failed }, NOW)), ["leave"]);
     }
 
     #[test]

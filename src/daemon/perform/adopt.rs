@@ -11,7 +11,7 @@ use crate::backend::tmux::FoundSession;
 use crate::daemon::input::{Input, Placement, ShimReport};
 use crate::daemon::state::{Live, Phase, State};
 use crate::failpoint::{Failpoint, hit};
-use crate::journal::{self, Cause, Ending, ExitRecord, Spec};
+use crate::journal::{self, Cause, Ending, ExitRecord, RecordError, Spec};
 use crate::lifecycle::{self, Decision, EndRecord, Facts, FoundDir, OnRestart, Recorded, Shim};
 use crate::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, TimeMs};
 use crate::shim::{self, Client, ClientError, EventStream};
@@ -81,12 +81,19 @@ impl Performer {
 
     async fn look_at(&self, id: InstanceId) -> FoundRun {
         let path = self.places.dir(id);
-        let readable = |what: &str, error: &dyn std::fmt::Display| {
+        // A record that cannot be read now may be there: nothing is decided about its run until it can.
+        let mut unread = false;
+        let mut readable = |what: &str, error: &RecordError| {
             tracing::warn!(%id, "{what} cannot be read: {error}");
+            unread |= may_pass(error);
         };
         let spec = Spec::read(&path).inspect_err(|error| readable("the spec", error)).ok();
         let record =
             ExitRecord::read(&path).inspect_err(|error| readable("the exit record", error)).ok().flatten();
+        if unread {
+            let dir = FoundDir { id, end: None, shim: Shim::Silent, same_boot: true, ran: true };
+            return FoundRun { dir, spec: None, record: None, connection: None };
+        }
         let same_boot = spec.as_ref().is_some_and(|spec| spec.boot_id == self.places.boot_id);
         let mut found = FoundRun {
             dir: FoundDir {
@@ -390,6 +397,14 @@ fn end_of(record: &ExitRecord) -> Option<EndRecord> {
 /// Whether the command was ever let go: its journal has a segment from then on.
 fn ran(dir: &Path) -> bool {
     crate::journal::Reader::new(dir).index().is_ok_and(|index| !index.sizes.is_empty())
+}
+
+/// Whether it is the machine that keeps a record from being read: no descriptor, no memory, a disk that fails.
+fn may_pass(error: &RecordError) -> bool {
+    match error {
+        RecordError::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+        RecordError::Invalid { .. } => false,
+    }
 }
 
 fn nobody_listens(error: &std::io::Error) -> bool {

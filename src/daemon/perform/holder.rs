@@ -16,7 +16,7 @@ use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
 use crate::daemon::terminals::LiveTerminal;
 use crate::failpoint::{self, Failpoint, hit};
-use crate::journal::{self, Cause, ExitRecord, Nonce, Spec};
+use crate::journal::{self, Cause, ExitRecord, Nonce, RecordError, Spec};
 use crate::model::{BackendKind, ErrorWord, InstanceId, ProjectId};
 use crate::shim::{self, Client, ClientError, Event, EventStream};
 
@@ -38,6 +38,9 @@ struct Heard {
     /// The end was passed on.
     told: bool,
 }
+/// How often what a run left on disk is tried to be read, and the pause between.
+pub(super) const READ_TRIES: u32 = 120;
+pub(super) const READ_AGAIN_IN: Duration = Duration::from_millis(500);
 
 impl Performer {
     /// Starts a run's shim up to its gate and listens to it from then on.
@@ -240,14 +243,11 @@ impl Performer {
 
     /// The shim left without a word: its record may be on disk all the same.
     async fn report_loss(&self, id: InstanceId, record: Option<Box<ExitRecord>>) {
-        let on_disk = || match ExitRecord::read(&self.places.dir(id)) {
-            Ok(found) => found.map(Box::new),
-            Err(error) => {
-                tracing::error!(%id, %error, "the exit record cannot be read");
-                None
-            }
+        let found = match record {
+            Some(record) => Some(record),
+            None => self.record_on_disk(id).await,
         };
-        match record.or_else(on_disk) {
+        match found {
             Some(record) => self.report_end(id, record).await,
             None => {
                 // Its ward ends what it held; nothing is called over before nothing of it lives.
@@ -257,6 +257,24 @@ impl Performer {
                 self.report(id, ShimReport::Lost(ErrorWord::ShimLost)).await;
             }
         }
+    }
+
+    /// The exit record, tried again while it is the machine that keeps it from being read.
+    async fn record_on_disk(&self, id: InstanceId) -> Option<Box<ExitRecord>> {
+        for _ in 0..READ_TRIES {
+            match ExitRecord::read(&self.places.dir(id)) {
+                Ok(found) => return found.map(Box::new),
+                Err(error @ RecordError::Invalid { .. }) => {
+                    tracing::error!(%id, %error, "the exit record means nothing");
+                    return None;
+                }
+                Err(error @ RecordError::Io { .. }) => {
+                    tracing::error!(%id, %error, "the exit record cannot be read");
+                }
+            }
+            tokio::time::sleep(READ_AGAIN_IN).await;
+        }
+        None
     }
 
     pub(super) async fn open_gate(&self, id: InstanceId) {

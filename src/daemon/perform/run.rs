@@ -30,14 +30,13 @@ pub(in crate::daemon) enum Order {
 impl Performer {
     /// Obeys until the run is over. What panics on the way is made good for this run, and touches no other.
     pub(super) async fn act(self, id: InstanceId, mut mailbox: mpsc::Receiver<Order>) {
-        let mut stored = false;
         while let Some(order) = mailbox.recv().await {
-            let is_last = matches!(order, Order::Do(RunEffect::Release));
+            let is_last = matches!(order, Order::Do(RunEffect::Release | RunEffect::Leave));
             let undone = order.clone();
-            let obeyed = AssertUnwindSafe(self.obey(id, order, &mut stored)).catch_unwind().await;
+            let obeyed = AssertUnwindSafe(self.obey(id, order)).catch_unwind().await;
             if obeyed.is_err() {
                 self.count_panic(&format!("a step of run {id} is made good"));
-                self.make_good(id, undone, &mut stored).await;
+                self.make_good(id, undone).await;
             }
             if is_last {
                 return;
@@ -45,7 +44,7 @@ impl Performer {
         }
     }
 
-    async fn obey(&self, id: InstanceId, order: Order, stored: &mut bool) {
+    async fn obey(&self, id: InstanceId, order: Order) {
         let effect = match order {
             Order::Do(effect) => effect,
             Order::StopTree => return self.stop_tree(id).await,
@@ -58,15 +57,24 @@ impl Performer {
             RunEffect::Abort => self.abort(id).await,
             RunEffect::Finish { run, record, events } => {
                 let result = self.finish(run, record, events).await;
-                *stored = result.is_ok();
                 self.wake(Input::Finished { id, result }).await;
             }
-            RunEffect::Release => self.release(id, *stored).await,
+            RunEffect::Release => {
+                let terminal = self.shared.terminals.close(id);
+                self.runs.remove(&id);
+                self.let_go(id, terminal).await;
+            }
+            RunEffect::Leave => {
+                let dir = self.places.dir(id);
+                tracing::error!(%id, dir = %dir.display(), "the run's end was not stored; its directory stays for the next start");
+                drop(self.shared.terminals.close(id));
+                self.runs.remove(&id);
+            }
         }
     }
 
     /// After a panic: what was asked is done if it was not, and told if it was.
-    async fn make_good(&self, id: InstanceId, undone: Order, stored: &mut bool) {
+    async fn make_good(&self, id: InstanceId, undone: Order) {
         match undone {
             Order::Do(RunEffect::RecordLaunch { instance, plan }) => {
                 self.recorded_after_all(instance, &plan).await;
@@ -81,13 +89,12 @@ impl Performer {
             Order::Do(RunEffect::OpenGate | RunEffect::Abort) => self.abort(id).await,
             Order::Do(RunEffect::Finish { run, record, events }) => {
                 let result = self.finished_after_all(run, record, events).await;
-                *stored = result.is_ok();
                 self.wake(Input::Finished { id, result }).await;
             }
             Order::StopTree => self.stop_tree(id).await,
-            Order::Do(RunEffect::Release) if *stored => self.let_go(id, None).await,
-            // The row is written whole with the next change.
-            Order::Do(RunEffect::RecordChange { .. } | RunEffect::Release) => {}
+            Order::Do(RunEffect::Release) => self.let_go(id, None).await,
+            // The row is written whole with the next change; what could not be stored is left where it is.
+            Order::Do(RunEffect::RecordChange { .. } | RunEffect::Leave) => {}
         }
     }
 
@@ -122,17 +129,6 @@ impl Performer {
         }
         let again = AssertUnwindSafe(self.finish(run, record, events)).catch_unwind().await;
         again.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "The end of the run could not be stored.")))
-    }
-
-    /// The run is over for this daemon. One whose end is not stored keeps its directory: the next start finds it there.
-    async fn release(&self, id: InstanceId, stored: bool) {
-        let terminal = self.shared.terminals.close(id);
-        self.runs.remove(&id);
-        if stored {
-            self.let_go(id, terminal).await;
-        } else {
-            tracing::error!(%id, "the end is not stored; what the run left stays for the next start");
-        }
     }
 
     /// Writes the row, and makes the terminal before anybody is told, so that a viewer who comes at once finds it.
@@ -189,7 +185,9 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir).await;
+        let transcript = super::transcript::read(dir).await.map_err(|error| {
+            Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
+        })?;
         hit(Failpoint::TranscriptRead);
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len()).0;
