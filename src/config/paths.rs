@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::dirs::{ensure_private_dir, refuse_shared_parent};
 use super::{Env, Error};
 
 /// The longest path a socket can have: `sun_path` holds 108 bytes with its final NUL (unix(7)).
@@ -66,6 +67,30 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// Makes the state directory, private, or finds it so.
+    ///
+    /// # Errors
+    /// As [`ensure_private_dir`], with what to do.
+    pub fn ensure_state_dir(&self) -> Result<(), Error> {
+        let advice = "set XDG_STATE_HOME to a directory of yours that can be written";
+        ensure_private_dir(&self.state_dir).map(drop).map_err(|error| error.advise(advice))
+    }
+
+    /// Makes the control socket's directory, private, or finds it so. The directory around it must be the user's or root's, and if others
+    /// may write there, sticky: else they could put theirs in its place.
+    ///
+    /// # Errors
+    /// As [`ensure_private_dir`], with what to do.
+    pub fn ensure_runtime_dir(&self) -> Result<(), Error> {
+        let advice =
+            "set XDG_RUNTIME_DIR to a directory that only you can use, or name a socket with --socket";
+        let checked =
+            refuse_shared_parent(&self.runtime_dir).and_then(|()| ensure_private_dir(&self.runtime_dir));
+        checked.map(drop).map_err(|error| error.advise(advice))
+    }
+}
+
 fn base(env: &Env, variable: &'static str, below_home: &str) -> Result<PathBuf, Error> {
     let home = || env.absolute("HOME").map(|home| home.join(below_home));
     env.absolute(variable).or_else(home).ok_or(Error::NoHome { variable })
@@ -92,7 +117,11 @@ mod tests {
         check(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "r")], None, &format!("{home} {fallback}"));
         let xdg = [("XDG_CONFIG_HOME", "/c"), ("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r")];
         check(&xdg, Some("/x/y.sock"), "/c/kasmos/daemon.toml /s/kasmos/runner.db /x/y.sock");
-        check(&[("HOME", "")], None, "neither XDG_CONFIG_HOME nor HOME is set to an absolute path");
+        check(
+            &[("HOME", "")],
+            None,
+            "neither XDG_CONFIG_HOME nor HOME is set to an absolute path; set one of them",
+        );
     }
 
     #[test]

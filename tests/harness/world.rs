@@ -227,6 +227,23 @@ impl World {
         ended(&mut child)
     }
 
+    /// Waits for the end of a daemon that was told to end; answers what it said in its life.
+    pub(crate) fn gone(&mut self) -> (ExitStatus, String) {
+        let (mut child, log) = self.daemon.take().unwrap();
+        (ended(&mut child), log.whole())
+    }
+
+    /// Waits until a spawned daemon serves, or has ended; whether it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.daemon.as_ref().unwrap().1.tells("ready socket=")
+    }
+
+    /// Starts a daemon that is not expected to serve.
+    pub(crate) fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.spawn();
+        self.gone()
+    }
+
     /// Waits for a line of the daemon's log.
     pub(crate) fn logged(&self, text: &str) -> String {
         self.daemon.as_ref().unwrap().1.wait_for(text)

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::run::Order;
+use crate::backend::Scopes;
 use crate::daemon::effect::Effect;
 use crate::daemon::handle::Shared;
 use crate::daemon::input::Input;
@@ -29,6 +30,8 @@ pub struct Places {
     pub instances: PathBuf,
     /// The `kas` binary, for `kas shim`.
     pub kas: PathBuf,
+    /// Where shims are put when the daemon is a service.
+    pub scopes: Scopes,
     /// The environment every command starts from.
     pub env: Vec<(OsString, OsString)>,
     /// How many lines above the screen a terminal state holds.
