@@ -1,5 +1,6 @@
 //! Accepting connections, on TCP and on the control socket, within limits of number and time.
 
+use std::fs;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     if no_descriptor(&error) {
-                        refuse(&listener, &mut spare).await;
+                        refuse(&mut listener, &mut spare).await;
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -148,7 +149,7 @@ fn no_descriptor(error: &io::Error) -> bool {
 
 /// Takes one connection with the spare descriptor and tells it to come later: one that is left in the backlog would wait, and the
 /// listener stay ready, for ever.
-async fn refuse<A: Accept>(listener: &A, spare_one: &mut Option<fs::File>) {
+async fn refuse<A: Accept>(listener: &mut A, spare_one: &mut Option<fs::File>) {
     drop(spare_one.take());
     if let Ok(Ok(Some(mut stream))) = tokio::time::timeout(ACCEPT_PAUSE, listener.next()).await {
         let told = async {
