@@ -98,7 +98,7 @@ struct Daemon {
 }
 
 async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
-    let default = Paths::new(env, None)?.config_file;
+    let default = Paths::before_configuration(env)?.config_file;
     let mut config = config::load(options.config.as_deref(), &default)?;
     if let Some(http) = &options.http {
         config.http_addr = config::parse_http_addr(http)?;

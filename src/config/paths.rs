@@ -42,15 +42,31 @@ impl Paths {
     /// # Errors
     /// [`Error::NoHome`], [`Error::SocketPathTooLong`].
     pub fn new(env: &Env, socket: Option<&Path>) -> Result<Self, Error> {
+        let paths = Self::before_configuration(env)?.with_socket(socket);
+        let length = paths.socket.as_os_str().as_bytes().len();
+        if length > MAX_SOCKET_PATH_BYTES {
+            return Err(Error::SocketPathTooLong { path: paths.socket, length });
+        }
+        Ok(paths)
+    }
+
+    fn with_socket(mut self, socket: Option<&Path>) -> Self {
+        if let Some(socket) = socket {
+            self.runtime_dir = socket.parent().map_or(self.runtime_dir, Path::to_path_buf);
+            self.socket = socket.to_owned();
+        }
+        self
+    }
+
+    /// The paths before anything was read that may give the control socket another one; this one may be too long to be used.
+    ///
+    /// # Errors
+    /// [`Error::NoHome`].
+    pub fn before_configuration(env: &Env) -> Result<Self, Error> {
         let config_dir = base(env, "XDG_CONFIG_HOME", ".config")?.join("kasmos");
         let state_dir = base(env, "XDG_STATE_HOME", ".local/state")?.join("kasmos");
         let runtime = env.absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("kasmos"));
         let runtime = runtime.unwrap_or_else(|| PathBuf::from(format!("/tmp/kasmos-{}", env.uid())));
-        let socket = socket.map_or_else(|| runtime.join("kas.sock"), Path::to_path_buf);
-        let length = socket.as_os_str().as_bytes().len();
-        if length > MAX_SOCKET_PATH_BYTES {
-            return Err(Error::SocketPathTooLong { path: socket, length });
-        }
         Ok(Self {
             config_file: config_dir.join("daemon.toml"),
             pid_file: config_dir.join("daemon.pid"),
@@ -61,8 +77,8 @@ impl Paths {
             log: state_dir.join("daemon.log"),
             lock: state_dir.join("lock"),
             state_dir,
-            runtime_dir: socket.parent().map_or(runtime, Path::to_path_buf),
-            socket,
+            socket: runtime.join("kas.sock"),
+            runtime_dir: runtime,
         })
     }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use crate::harness::World;
 
-const PROJECT: &str = "project: demo\ntasks: {kept: {command: 'echo kept', history: 2}}";
+const PROJECT: &str = "project: demo\ntasks: {kept: {command: 'echo kept', history: true}}";
 
 /// Puts a shell script of this name first on the daemon's `PATH`.
 fn script(world: &mut World, name: &str, body: &str) -> PathBuf {

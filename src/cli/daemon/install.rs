@@ -78,9 +78,14 @@ fn hints(env: &Env, context: &Context<'_>) -> Vec<(String, &'static str)> {
 
 /// The unit for the program at `kas`; with the `PATH` that tasks are to find their programs on, for systemd's own is short.
 fn unit(kas: &Path, path: Option<&str>) -> Result<String, Error> {
-    let kas = kas.to_str().and_then(quoted).ok_or_else(|| {
-        Error::failed("path", format!("{} cannot stand in a unit file; move kas elsewhere", kas.display()))
-    })?;
+    // Quotes and backslashes systemd refuses in a program's path, however they are written.
+    let kas =
+        kas.to_str().filter(|path| !path.contains(['"', '\'', '\\'])).and_then(quoted).ok_or_else(|| {
+            Error::failed(
+                "path",
+                format!("{} cannot stand in a unit file; move kas elsewhere", kas.display()),
+            )
+        })?;
     let mut service = format!("ExecStart={kas} daemon");
     if let Some(path) = path.and_then(|path| quoted(&format!("PATH={path}"))) {
         service = format!("Environment={path}\n{service}");
@@ -131,13 +136,15 @@ mod tests {
 
     #[test]
     fn the_unit_starts_this_program_with_this_path() {
-        let text = unit(Path::new("/o p/100%/k\"s"), Some("/a b:/bin")).unwrap();
+        let text = unit(Path::new("/o p/100%/k"), Some("/a \"b:/bin")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], MARK);
-        assert!(lines.contains(&"Environment=\"PATH=/a b:/bin\""), "{text}");
-        assert!(lines.contains(&"ExecStart=\"/o p/100%%/k\\\"s\" daemon start --foreground"), "{text}");
+        assert!(lines.contains(&"Environment=\"PATH=/a \\\"b:/bin\""), "{text}");
+        assert!(lines.contains(&"ExecStart=\"/o p/100%%/k\" daemon start --foreground"), "{text}");
         assert!(!text.contains("%h"), "{text}");
-        assert!(unit(Path::new("/a\nb"), None).is_err());
+        for bad in ["/a\nb", "/a'b", "/a\"b", "/a\\b"] {
+            assert!(unit(Path::new(bad), None).is_err(), "{bad}");
+        }
         assert!(!unit(Path::new("/kas"), None).unwrap().contains("Environment"));
     }
 }

@@ -132,8 +132,8 @@ async fn a_reload_of_nonsense_keeps_what_was_and_is_shown() {
             }
         });
         assert!(problems.await.len() < 2000);
-        let refused = world.post(&format!("/api/v1/projects/{project}/tasks/run"), json!({"command": "x"}));
-        refused.await.refused(429, "rate_limited", "task_limit");
+        let run = format!("/api/v1/projects/{project}/tasks/run");
+        world.post(&run, json!({"command": "x"})).await.refused(429, "rate_limited", "task_limit");
         // The next one has to be told anew.
         if file.is_dir() {
             std::fs::remove_dir(&file).unwrap();

@@ -69,14 +69,14 @@ fn a_place_that_cannot_be_written_is_said_in_a_line() {
     world.write(".config/systemd", "a file");
     let refused = install(&world, &[]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.starts_with("kas: cannot make ") && refused.stderr.lines().count() == 1);
+    assert!(refused.stderr.starts_with("kas: cannot ") && refused.stderr.lines().count() == 1);
 }
 
 /// systemd's own word on the unit, as written for a path with everything in it that has a meaning there.
 #[test]
 fn systemd_accepts_it() {
     let world = World::asleep(Backend::Pty, "");
-    let odd = world.path("o p 100% $x \"q\"");
+    let odd = world.path("o p 100% $x é;#");
     fs::create_dir(&odd).unwrap();
     let kas = odd.join("kas");
     if fs::hard_link(env!("CARGO_BIN_EXE_kas"), &kas).is_err() {
@@ -84,6 +84,13 @@ fn systemd_accepts_it() {
     }
     let mut command = world.command(kas.to_str().unwrap(), &["daemon", "install"]);
     assert!(command.output().unwrap().status.success());
+    let quote = world.path("it's");
+    fs::create_dir(&quote).unwrap();
+    fs::copy(&kas, quote.join("kas")).unwrap();
+    let refused =
+        world.command(quote.join("kas").to_str().unwrap(), &["daemon", "install"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "systemd takes no quotes in a program's path");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("move kas elsewhere"));
     let unit = world.path(UNIT);
     let verify = |unit: &std::path::Path| {
         let verified =
