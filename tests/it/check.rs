@@ -10,5 +10,6 @@ use serde_json::Value;
 fn violations(report: &Value) -> Vec<String> {
     let text = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
     let all = report["violations"].as_array().unwrap().iter();
-    all.map(|it| format!("{} {}: {}", text(it, "invariant"), text(it, "subject"), text(it, "sentence"))).collect()
+    all.map(|it| format!("{} {}: {}", text(it, "invariant"), text(it, "subject"), text(it, "sentence")))
+        .collect()
 }

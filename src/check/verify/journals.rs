@@ -5,7 +5,7 @@ use super::view::{View, run};
 use crate::check::evidence::{Directory, Journal, Stored};
 use crate::check::violation::{Invariant, Violation};
 use crate::journal::ExitRecord;
-use crate::model::Instance;
+use crate::model::{Instance, InstanceId};
 
 /// What a full journal may be longer than its limit, in bytes: its segments end with lines, and the newest is not cut.
 const JOURNAL_SLACK: u64 = 4 * 1024 * 1024;
@@ -51,20 +51,32 @@ pub(super) fn directories(view: &View<'_>, found: &mut Vec<Violation>) {
                 continue;
             }
         };
-        let record = directory.exit.as_ref().ok().and_then(Option::as_ref);
-        if !view.all.disk_was_full {
-            for sentence in holes(journal, record) {
-                say(found, Invariant::Bytes, run(*id), sentence);
-            }
-        }
-        if let Some(record) = record {
-            ended(*id, directory, journal, record, found);
+        if !is_stored(view, *id) {
+            unstored(view, directory, journal, found);
         }
         if let Some(transcript) = view.transcripts.get(id)
             && let Some(sentence) = differs(transcript, journal)
         {
             say(found, Invariant::Bytes, run(*id), sentence);
         }
+    }
+}
+
+/// Whether a run's end is recorded, so that its directory may be half removed.
+fn is_stored(view: &View<'_>, id: InstanceId) -> bool {
+    view.runs.get(&id).is_some_and(|row| row.run.instance.state.is_terminal())
+}
+
+/// What is wrong with a journal that is the only place where its bytes are.
+fn unstored(view: &View<'_>, directory: &Directory, journal: &Journal, found: &mut Vec<Violation>) {
+    let record = directory.exit.as_ref().ok().and_then(Option::as_ref);
+    if !view.all.disk_was_full {
+        for sentence in holes(journal, record) {
+            say(found, Invariant::Bytes, run(directory.id), sentence);
+        }
+    }
+    if let Some(record) = record {
+        ended(directory, journal, record, found);
     }
 }
 
@@ -90,13 +102,8 @@ fn holes(journal: &Journal, record: Option<&ExitRecord>) -> Vec<String> {
 }
 
 /// A journal that ended has as many bytes as its record says, and not more than it may.
-fn ended(
-    id: crate::model::InstanceId,
-    directory: &Directory,
-    journal: &Journal,
-    record: &ExitRecord,
-    found: &mut Vec<Violation>,
-) {
+fn ended(directory: &Directory, journal: &Journal, record: &ExitRecord, found: &mut Vec<Violation>) {
+    let id = directory.id;
     let (end, total, lost) = (journal.end(), record.total_bytes, record.lost_bytes);
     if end > total || end + lost < total {
         let sentence = format!("its journal ends at byte {end} and its exit record says {total}");

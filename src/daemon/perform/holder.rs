@@ -239,7 +239,7 @@ impl Performer {
         self.clear(&dir);
     }
 
-    fn clear(&self, dir: &Path) {
+    pub(super) fn clear(&self, dir: &Path) {
         if let Err(error) = journal::remove(dir) {
             tracing::warn!(dir = %dir.display(), %error, "an instance directory could not be removed");
         }

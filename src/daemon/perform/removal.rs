@@ -23,13 +23,17 @@ impl Performer {
         }
     }
 
-    /// Ends the windows of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
-    /// again. A window that cannot be ended keeps its record.
+    /// Ends the windows of a project's runs, then removes what is left of their directories, then deletes records and transcripts, and
+    /// tells so that lists are looked at again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
             if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
+        }
+        for instance in &ended {
+            // Before the record: a directory that no record knows would be left alone for ever.
+            self.clear(&self.places.dir(instance.id));
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
