@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::backend::tmux::Census;
 use crate::journal::{ExitRecord, Nonce};
 use crate::model::{InstanceId, TimeMs};
-use crate::store::{KeyRow, Log, RunRow, StoredEvent};
+use crate::store::{KeyRow, Log, RunRow, StoredEvent, Unreadable};
 
 /// Everything that was seen at about one moment.
 #[derive(Debug, Clone)]
@@ -59,8 +59,8 @@ impl Health {
 pub struct Database {
     /// Runs, oldest first.
     pub runs: Vec<RunRow>,
-    /// Rows that cannot be read: an id, and why.
-    pub unreadable: Vec<(String, String)>,
+    /// Rows that cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// What SQLite says is wrong.
     pub damage: Vec<String>,
     /// Idempotency keys.

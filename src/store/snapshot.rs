@@ -27,6 +27,9 @@ pub struct RunRow {
     pub duration_ms: Option<i64>,
 }
 
+/// A row that cannot be read: its id, and why.
+pub type Unreadable = (String, String);
+
 /// A transcript without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TranscriptRow {
@@ -106,7 +109,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn runs(&self) -> Result<Vec<Result<RunRow, (String, String)>>, Error> {
+    pub fn runs(&self) -> Result<Vec<Result<RunRow, Unreadable>>, Error> {
         let mut query = self.conn.prepare("SELECT * FROM task_instances ORDER BY id")?;
         all(&mut query, [], |row| Ok(run_row(row).map_err(|error| (id_text(row), error.to_string()))))
     }
