@@ -30,6 +30,8 @@ enum DebugCommand {
     Replay(ReplayArgs),
     /// Check that records, directories, processes and windows agree, and say which promise is broken
     Fsck(fsck::FsckArgs),
+    /// List the runs that have a directory, without the database; changes nothing
+    Salvage,
 }
 
 /// Arguments of `kas debug replay`.
@@ -64,9 +66,10 @@ pub enum Style {
 /// # Errors
 ///
 /// When a file cannot be read or standard output not be written. What a recording says is never an error.
-pub fn run(args: DebugArgs) -> anyhow::Result<u8> {
+pub fn run(args: DebugArgs, as_json: bool) -> anyhow::Result<u8> {
     match args.command {
         DebugCommand::Replay(args) => run_replay(args),
+        DebugCommand::Salvage => super::salvage::run(as_json),
         DebugCommand::Fsck(args) => fsck::run(args),
     }
 }
@@ -224,6 +227,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error_that_names_it() {
         let line = Line::try_parse_from(["debug", "replay", "/nonexistent/x.ctl"]).unwrap();
-        assert!(run(line.debug).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
+        assert!(run(line.debug, false).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
     }
 }

@@ -1,4 +1,4 @@
-//! `kas shim DIR`: from an instance directory to a holder that listens at its gate.
+//! `kas shim DIR`: from an instance directory to a holder that listens at its gate, and its ward.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use super::SOCKET;
 use super::holder::Holder;
 use super::sys::{self, Signals};
+use super::ward;
 use super::window::Window;
+use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
 
@@ -29,14 +31,23 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     let signals = Signals::take()?;
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    abort_on_panic();
     let dir = std::path::absolute(PathBuf::from(dir))?;
     std::env::set_current_dir("/")?;
+    failpoint::take_over(&dir)?;
+    hit(Failpoint::ShimBegun);
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
+    if spec.backend == BackendKind::Pty && rustix::termios::isatty(rustix::stdio::stdin()) {
+        return Err(io::Error::other("this window came too late: its run has none"));
+    }
     // Whoever listens first is the instance's one shim, and an instance that has ended does not begin again.
     let listener = listen(&dir)?;
     if dir.join(ExitRecord::FILE).exists() {
         return Err(io::Error::other(format!("{} has ended already", spec.id)));
+    }
+    hit(Failpoint::ShimListening);
+    if let Some(code) = ward::split(&signals)? {
+        return Ok(code);
     }
     let now = sys::monotonic_ms();
     let window = match spec.backend {
@@ -45,7 +56,17 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     };
     let size = window.as_ref().and_then(Window::size).unwrap_or(spec.size);
     let journal = Writer::create(&dir, &spec, size)?;
+    hit(Failpoint::ShimReady);
     Ok(Holder::new(dir, spec, size, journal, signals, listener, window, now).run())
+}
+
+/// A panic ends the shim by a signal, so that its ward sees that it did not leave by itself.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 /// Listens on the directory's socket. A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
