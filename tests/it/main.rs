@@ -7,6 +7,7 @@
 
 mod abnf;
 mod backend_story;
+mod check;
 mod cli;
 mod control;
 mod daemon_process;
