@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::lock::Lock;
 use super::vault::StoreVault;
-use super::{Error, log, operator};
+use super::{Error, log, memory, operator};
 use crate::api::{Api, Door, Listeners, bind_control, serve};
 use crate::auth::{Keys, bootstrap_token};
 use crate::backend::tmux::{self, Tmux};
@@ -45,6 +45,7 @@ pub struct Options {
 /// # Errors
 /// Why it did not start; [`Error::exit_code`] tells them apart.
 pub fn run_blocking(options: Options) -> Result<(), Error> {
+    memory::bound();
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
     failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;

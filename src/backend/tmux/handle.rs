@@ -262,10 +262,7 @@ impl Tmux {
     }
 }
 
-async fn ask_attach(
-    session: &Session,
-    (server, id): (ServerId, SessionId),
-) -> Result<(), BackendError> {
+async fn ask_attach(session: &Session, (server, id): (ServerId, SessionId)) -> Result<(), BackendError> {
     let (done, attached) = oneshot::channel();
     send(session, Ask::Attach(server, id, done)).await?;
     answer(attached).await?.map_err(BackendError::Tmux)

@@ -50,7 +50,8 @@ fn understood(text: &str, mark: &str, server: impl Fn(u32) -> Option<ServerId>) 
     let fields: Vec<&str> = text.split(mark).skip(1).collect();
     for pane in fields.chunks_exact(FIELDS.len()) {
         let Some(ids) = Ids::parse(pane[0]) else { continue };
-        let (_, server) = known.filter(|(pid, _)| *pid == ids.pid).unwrap_or_else(|| (ids.pid, server(ids.pid)));
+        let (_, server) =
+            known.filter(|(pid, _)| *pid == ids.pid).unwrap_or_else(|| (ids.pid, server(ids.pid)));
         known = Some((ids.pid, server));
         let Some(server) = server else { continue };
         let (project, name) = (Some(pane[2].to_owned()).filter(|it| !it.is_empty()), pane[3]);
@@ -153,8 +154,11 @@ mod tests {
         let sessions: Vec<_> =
             scan.sessions.iter().map(|it| (it.name.as_str(), it.project.as_deref())).collect();
         assert_eq!(sessions, [("kaged-demo", Some("demo")), ("kaged-foreign", None)]);
-        let windows: Vec<_> =
-            scan.windows.iter().map(|it| (it.window_name.as_str(), it.is_live, it.command.as_str())).collect();
+        let windows: Vec<_> = scan
+            .windows
+            .iter()
+            .map(|it| (it.window_name.as_str(), it.is_live, it.command.as_str()))
+            .collect();
         assert_eq!(windows, [("task dev\n", true, "kas shim /x"), ("moved", false, "kas shim /x")]);
     }
 

@@ -13,7 +13,8 @@ use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
 use crate::journal::{self, Ending, ExitRecord, Reader, RecordError, Spec};
 use crate::lifecycle::{
-    self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim,
+    self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server,
+    Shim,
 };
 use crate::model::{Exit, Instance, InstanceId};
 use crate::shim::{self, Client, ClientError, EventStream};

@@ -226,10 +226,8 @@ mod tests {
         check(&facts(pty.clone(), Some(gone)), &[lost(ErrorWord::ShimLost)]);
         check(&facts(pty, None), &[lost(ErrorWord::ShimLost)]);
         check(&facts(tmux.clone(), Some(gone)), &[lost(ErrorWord::ShimLost)]);
-        let with = |tmux_is, boot| Facts {
-            tmux: tmux_is,
-            ..facts(tmux.clone(), Some(FoundDir { boot, ..gone }))
-        };
+        let with =
+            |tmux_is, boot| Facts { tmux: tmux_is, ..facts(tmux.clone(), Some(FoundDir { boot, ..gone })) };
         check(&with(Server::Down, Boot::This), &[lost(ErrorWord::TmuxCrash)]);
         check(&with(Server::Unknown, Boot::This), &[lost(ErrorWord::ShimLost)]);
         check(&with(Server::Down, Boot::Earlier), &[lost(ErrorWord::HostRestart)]);

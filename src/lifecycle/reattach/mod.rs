@@ -9,6 +9,7 @@ mod proof;
 
 pub use decide::{Decision, decide};
 pub use facts::{
-    Boot, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim, WindowName,
+    Boot, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim,
+    WindowName,
 };
 pub use proof::{DeadDir, DeadWindow, ProvedShim};
