@@ -220,7 +220,7 @@ async fn a_session_of_no_project_is_told_once_and_left_alone() {
         world.start();
         let told = events(&world, "task_runner.orphaned_session").await;
         let mut names: Vec<_> =
-            told.iter().map(|it| it["details"]["tmux_session_name"].as_str().unwrap().to_owned()).collect();
+            told.iter().map(|it| it["tmux_session_name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         assert_eq!(names.len(), 2 * start, "{names:?}");
         names.dedup();
@@ -235,9 +235,9 @@ async fn a_session_of_no_project_is_told_once_and_left_alone() {
 }
 
 /// A window of no run, ours by what was started in it; the pane carries an id that nobody knows.
-fn strange_window(world: &World, name: &str, instances: &Path, command: &str) {
-    let id = "01HZX3KQ4RM8T9V0W1X2Y3Z4A7";
-    let dir = instances.join(id);
+fn strange_window(world: &World, name: &str, instances: &Path, n: u8, command: &str) {
+    let id = format!("01HZX3KQ4RM8T9V0W1X2Y3Z4A{n}");
+    let dir = instances.join(&id);
     let target = format!("=kaged-demo:{name}");
     let done = world.tmux(&[
         "new-window",
@@ -264,7 +264,7 @@ fn strange_window(world: &World, name: &str, instances: &Path, command: &str) {
         "-t",
         &target,
         "@kas-id",
-        id,
+        &id,
     ]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
@@ -287,9 +287,9 @@ async fn windows_are_recorded_as_they_are_and_closed_only_with_proof() {
     world.end(Signal::KILL);
     assert_eq!(world.tmux(&["rename-window", "-t", &format!("=kaged-demo:{window}"), "mine"]).code, Some(0));
     let ours = world.state_dir().join("instances");
-    strange_window(&world, "dead", &ours, "exit 0");
-    strange_window(&world, "living", &ours, "sleep 1000");
-    strange_window(&world, "foreign", Path::new("/elsewhere/instances"), "exit 0");
+    strange_window(&world, "dead", &ours, 1, "exit 0");
+    strange_window(&world, "living", &ours, 2, "sleep 1000");
+    strange_window(&world, "foreign", Path::new("/elsewhere/instances"), 3, "exit 0");
     eventually("no dead window", || {
         let dead = world.tmux(&["list-panes", "-s", "-t", "=kaged-demo:", "-F", "#{pane_dead}"]).stdout;
         if dead.matches('1').count() == 2 { Ok(()) } else { Err(dead) }

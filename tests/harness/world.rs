@@ -47,6 +47,8 @@ pub(crate) struct World {
     env: Vec<(String, String)>,
     /// The words before the next daemon's own command line, such as a tracer's.
     wrapper: Vec<String>,
+    /// Whether a panic of a daemon is part of the test.
+    may_panic: bool,
 }
 
 impl Deref for World {
@@ -62,7 +64,15 @@ impl World {
     pub(crate) fn asleep(backend: Backend, more: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("kas").tempdir().unwrap();
         let caller = Caller::Socket(temp.path().join("run/kasmos/kas.sock"));
-        let world = Self { temp, caller, backend, daemon: None, env: Vec::new(), wrapper: Vec::new() };
+        let world = Self {
+            temp,
+            caller,
+            backend,
+            daemon: None,
+            env: Vec::new(),
+            wrapper: Vec::new(),
+            may_panic: false,
+        };
         for dir in ["run", "tmux"] {
             fs::create_dir(world.path(dir)).unwrap();
         }
@@ -140,6 +150,17 @@ impl World {
         self.logged("ready socket=");
     }
 
+    /// Starts a daemon and says whether it serves; if not, it has ended, with what it said.
+    pub(crate) fn try_start(&mut self) -> Result<(), String> {
+        self.spawn();
+        let log = self.daemon.as_ref().unwrap().1.clone();
+        if log.wait("ready socket=").is_some() {
+            return Ok(());
+        }
+        self.end(Signal::KILL);
+        Err(log.text())
+    }
+
     /// Starts a daemon that is not expected to serve.
     pub(crate) fn spawn(&mut self) {
         let words = [env!("CARGO_BIN_EXE_kas"), "daemon", "start", "--foreground", "--http", "127.0.0.1:0"];
@@ -172,6 +193,17 @@ impl World {
     /// Checks every invariant over what is there now, and fails the test with each one that does not hold.
     pub(crate) fn fsck(&self) {}
 
+    /// A panic in a daemon's log is expected from now on; else it fails the test.
+    pub(crate) fn expect_panics(&mut self) {
+        self.may_panic = true;
+    }
+
+    fn no_panic(&self, log: &Log) {
+        let text = log.text();
+        let calm = self.may_panic || std::thread::panicking() || !text.contains("panicked at");
+        assert!(calm, "the daemon panicked:\n{text}");
+    }
+
     pub(crate) fn daemon_pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().0.id()
     }
@@ -183,8 +215,10 @@ impl World {
     /// Ends the daemon with a signal.
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        let (mut child, _) = self.daemon.take().unwrap();
-        ended(&mut child)
+        let (mut child, log) = self.daemon.take().unwrap();
+        let status = ended(&mut child);
+        self.no_panic(&log);
+        status
     }
 
     /// Waits for the daemon to end by itself.
@@ -298,12 +332,14 @@ impl Drop for World {
     #[expect(clippy::print_stderr, reason = "what the daemon said belongs to a test's failure")]
     /// Ends what was started here and nothing else: the daemon, then every process that names this home.
     fn drop(&mut self) {
+        let mut last = None;
         if let Some((mut child, log)) = self.daemon.take() {
             let _ = child.kill();
             let _ = child.wait();
             if std::thread::panicking() {
                 eprintln!("---- the daemon's log\n{}", log.text());
             }
+            last = Some(log);
         }
         self.kill_all();
     }
@@ -326,6 +362,9 @@ impl World {
                 let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
                 let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
             }
+        }
+        if let Some(log) = last {
+            self.no_panic(&log);
         }
     }
 }

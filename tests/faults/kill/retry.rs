@@ -150,7 +150,7 @@ async fn what_is_done_twice_is_done_once(backend: Backend) {
 fn most_at_once(events: &[Value]) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for event in events {
-        match event["type"].as_str().unwrap() {
+        match event["event"].as_str().unwrap() {
             "task.launched" => now += 1,
             "task.exited" | "task.stopped" => now -= 1,
             _ => {}
