@@ -219,6 +219,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error_that_names_it() {
         let line = Line::try_parse_from(["debug", "replay", "/nonexistent/x.ctl"]).unwrap();
-        assert!(run(line.debug).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
+        assert!(run(line.debug, false).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
     }
 }

@@ -278,7 +278,7 @@ fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
 
 fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
     let instance = &mut live.run.instance;
-    tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
+    tracing::warn!(id = %instance.id, "task_runner.tmux_fallback: tmux failed for this run, it goes on a PTY: {}", failure.message);
     instance.backend = BackendKind::Pty;
     let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
     let mut effects = vec![change(live, vec![event])];

@@ -232,6 +232,11 @@ impl World {
         self.daemon.as_ref().unwrap().1.wait_for(text)
     }
 
+    /// The daemon's log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.as_ref().unwrap().1.text()
+    }
+
     /// A caller over TCP with the daemon's own token.
     pub(crate) async fn over_tcp(&self) -> Caller {
         let token = fs::read_to_string(self.state_dir().join("token")).unwrap();
@@ -342,6 +347,9 @@ impl Drop for World {
             last = Some(log);
         }
         self.kill_all();
+        if let Some(log) = last {
+            self.no_panic(&log);
+        }
     }
 }
 
@@ -362,9 +370,6 @@ impl World {
                 let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
                 let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
             }
-        }
-        if let Some(log) = last {
-            self.no_panic(&log);
         }
     }
 }

@@ -116,7 +116,7 @@ impl Tmux {
         }
         let (done, shown) = oneshot::channel();
         let wait = async {
-            send(&self.session(&window.project), Ask::Shown(window.pane, done)).await?;
+            send(&self.session(&window.project), Ask::Shown(window.server, window.pane, done)).await?;
             // Dropped means that there is nothing to wait for.
             shown.await.or(Ok::<_, BackendError>(()))
         };
@@ -130,7 +130,7 @@ impl Tmux {
     /// # Errors
     /// When the actor does not answer.
     pub async fn resize(&self, window: &Window, size: Size) -> Result<(), BackendError> {
-        send(&self.session(&window.project), Ask::Resize(window.window, size)).await
+        send(&self.session(&window.project), Ask::Resize(window.server, window.window, size)).await
     }
 
     /// Ends the pane that carries this run's id, and its window if nothing else is in it. Gone already is fine.
@@ -215,10 +215,10 @@ impl Tmux {
         send(&*self.owner(pane)?, Ask::ResizePane(PaneId(pane), size)).await
     }
 
-    /// Whether the server process that last held a window of ours still lives, or ended in order: tells "the operator closed it" from
-    /// "the server died". Waits at most 1 s for a dead server's control client to tell.
-    pub async fn serves_what_it_served(&self) -> bool {
-        self.0.shared.ended_in_order().await
+    /// Whether the server process of this window, or else the one that last held a window of ours, still lives, or ended in order: tells
+    /// "the operator closed it" from "the server died". Waits at most 1 s for a dead server's control client to tell.
+    pub async fn serves_what_it_served(&self, window: Option<&Window>) -> bool {
+        self.0.shared.ended_in_order(window.map(|window| window.server)).await
     }
 
     /// Bytes of runs that came by the control stream and not by a shim, since the start.

@@ -24,18 +24,22 @@ const OURS: &str = "#{||:#{@kas-id},#{||:#{@kas-project},#{m:kaged-*,#{session_n
 const FIELDS: [&str; 6] = [
     "#{pid} #{session_id} #{window_id} #{pane_id} #{pane_dead}",
     "#{@kas-id}",
-    "#{@kas-project}",
+    PROJECT,
     "#{session_name}",
     "#{window_name}",
     "#{pane_start_command}",
 ];
 
+/// The project of a session that a daemon of this state directory made.
+const PROJECT: &str = "#{?#{==:#{@kas-home},HOME},#{@kas-project},}";
+
 /// Looks at all sessions and windows.
 pub(super) async fn scan(settings: &Settings) -> Result<Scan, BackendError> {
     let mark = Nonce::random()?.hex();
     let format: String = FIELDS.iter().flat_map(|field| [mark.as_str(), field]).collect();
+    let format = format.replace("HOME", settings.mark());
     let words = ["list-panes", "-a", "-f", OURS, "-F", &format];
-    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
+    let answer = match oneshot::read(settings, Sequence::default().then(words)).await {
         Ok(answer) => answer,
         Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Scan::default()),
         Err(other) => return Err(other.into()),
@@ -98,6 +102,12 @@ impl Ids {
 }
 
 impl Scan {
+    /// Whether the server has a session or a window of ours.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !self.windows.is_empty() || self.sessions.iter().any(|session| session.project.is_some())
+    }
+
     /// How the live window of a run is called: its session's name and its own.
     #[must_use]
     pub fn name_of(&self, project: &ProjectId, instance: InstanceId) -> Option<(String, String)> {

@@ -44,7 +44,7 @@ pub struct WindowPlan {
 pub struct FoundSession {
     /// Its name.
     pub name: String,
-    /// The project it is marked to be of (`@kas-project`).
+    /// The project it was made for by a daemon of this state directory (`@kas-project` and `@kas-home`).
     pub project: Option<String>,
     pub(super) server: ServerId,
     pub(super) session: SessionId,

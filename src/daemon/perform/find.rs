@@ -197,8 +197,9 @@ impl Performer {
     pub(super) async fn look_at_tmux(&self) -> (Server, Scan) {
         let Some(tmux) = &self.shared.tmux else { return (Server::Down, Scan::default()) };
         let error = match tokio::time::timeout(TMUX_ANSWERS_IN, tmux.scan()).await {
-            Ok(Ok(scan)) if scan.sessions.is_empty() => return (Server::Down, scan),
-            Ok(Ok(scan)) => return (Server::Up, scan),
+            Ok(Ok(scan)) if scan.is_ours() => return (Server::Up, scan),
+            // A server without a session of ours is not the one that held our windows.
+            Ok(Ok(scan)) => return (Server::Down, scan),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", TMUX_ANSWERS_IN.as_secs()),
         };

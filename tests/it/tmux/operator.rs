@@ -36,7 +36,7 @@ async fn a_window_the_operator_kills_ends_its_run_and_no_other() {
     let mut record = killed.record.clone();
     let record = in_time("the end", record.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
     assert_eq!(record.cause, kas::journal::Cause::WindowClosed);
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
     other.client.input(Bytes::from_static(b"\n")).await.unwrap();
     assert!(other.finish().await.0.ends_with(b"fine\r\n"));
 }
