@@ -294,7 +294,7 @@ impl Performer {
 
     async fn close_dead(&self, dead: DeadWindow) {
         let Some(tmux) = &self.shared.tmux else { return };
-        if let Err(error) = tmux.close_window(dead.id()).await {
+        if let Err(error) = tmux.close_dead_window(dead.id()).await {
             tracing::warn!(id = %dead.id(), %error, "the window of a run that is gone could not be closed");
         }
     }
