@@ -185,14 +185,19 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir).await.map_err(|error| {
+        let read = super::transcript::read(dir).await.map_err(|error| {
             Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
         })?;
         hit(Failpoint::TranscriptRead);
+        let (transcript, missing) = read.unzip();
+        let mut missing = missing.unwrap_or_default();
         if let Some(kept) = &transcript {
-            let end = kept.start.after(kept.bytes.len()).0;
-            run.instance.output_bytes = record.as_ref().map_or(end, |record| record.total_bytes);
+            let end = kept.start.after(kept.bytes.len());
+            run.instance.output_bytes = record.as_ref().map_or(end.0, |record| record.total_bytes);
+            let total = Offset(run.instance.output_bytes);
+            missing.extend((end < total).then_some((end, total)));
         }
+        let events = events.into_iter().map(|event| with_missing(event, &missing)).collect();
         let instance = run.instance.clone();
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
         let stored = transcripts.first().map(|(_, kept)| Arc::new(StoredHistory::new(kept.clone())));
@@ -213,6 +218,14 @@ impl Performer {
         terminal.channel.extend_to(Offset(instance.output_bytes));
         terminal.channel.end(ended(instance));
     }
+}
+
+/// The event of an end says which bytes could not be written, if any.
+fn with_missing(event: NewEvent, missing: &[(Offset, Offset)]) -> NewEvent {
+    if missing.is_empty() {
+        return event;
+    }
+    event.detail("missing", missing.iter().map(|(from, to)| vec![from.0, to.0]).collect::<Vec<_>>())
 }
 
 /// How a run's terminal ended, for its viewers.
