@@ -53,14 +53,22 @@ pub fn list(instances: &Path) -> io::Result<Vec<InstanceId>> {
     Ok(found)
 }
 
+/// How often a directory is emptied in which somebody still makes files. A shim that begins makes half a dozen.
+const REMOVALS: usize = 100;
+
 /// Removes an instance directory and everything in it. It is no error when it is gone already.
 ///
 /// # Errors
 ///
 /// When something in it cannot be removed.
 pub fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    let mut last = Ok(());
+    for _ in 0..REMOVALS {
+        last = match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(e),
+            other => return other,
+        };
     }
+    last
 }

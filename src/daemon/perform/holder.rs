@@ -69,8 +69,7 @@ impl Performer {
             }
             BackendKind::Tmux => Some(self.open_window(plan, &dir).await?),
         };
-        let deadline = Instant::now() + SHIM_STARTS_IN;
-        let (shim, events) = Client::connect(&dir, &spec.nonce, deadline).await?;
+        let (shim, events) = self.shim_of(&dir, &spec.nonce, window.as_ref()).await?;
         let ends = (shim.clone(), events);
         if let Err(error) = self.attach(plan.id, &terminal, ends, &spec.nonce, window.clone()).await {
             // It waits at its gate: nothing has run. If it cannot be told, it leaves by itself.
@@ -79,6 +78,25 @@ impl Performer {
         }
         let names = window.map(|window| (window.session_name, window.window_name));
         Ok(Placement { backend, window: names })
+    }
+
+    /// Connects to a shim that was started. One whose tmux server is gone may never have begun.
+    async fn shim_of(
+        &self,
+        dir: &Path,
+        nonce: &Nonce,
+        window: Option<&Window>,
+    ) -> Result<(Client, EventStream), BackendError> {
+        let gone = async {
+            match (&self.shared.tmux, window) {
+                (Some(tmux), Some(window)) => tmux.server_gone(window).await,
+                (None, _) | (_, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = Client::connect(dir, nonce, Instant::now() + SHIM_STARTS_IN) => Ok(connected?),
+            () = gone => Err(BackendError::Gone),
+        }
     }
 
     fn spec(&self, plan: &Plan, backend: BackendKind) -> Result<Spec, BackendError> {

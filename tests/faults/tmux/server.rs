@@ -67,6 +67,7 @@ async fn a_crash_at_any_moment_of_a_launch_runs_nothing_twice() {
     let bystanders = Bystanders::of(&world);
     for (n, moment) in MOMENTS.into_iter().enumerate() {
         fake.at(moment, "kill -SEGV $(TMUX display-message -p '#{pid}')");
+        let since = Instant::now();
         let id = world.run_command("demo", &format!("echo {n} >> ran; exit 7")).await;
         let run = world.until_ended(&id).await;
         let ran = std::fs::read_to_string(world.path("demo/ran")).unwrap_or_default();
@@ -80,6 +81,7 @@ async fn a_crash_at_any_moment_of_a_launch_runs_nothing_twice() {
             assert_eq!(ended, json!(["failed", null, "tmux_crash"]), "{moment}");
             assert!(times <= 1, "{moment}: {times} times");
         }
+        assert!(since.elapsed() < Duration::from_secs(5), "{moment}: {:?}", since.elapsed());
         // A server that lives, for the moments that need one.
         let (seen, after) = world.outcome("demo", "echo fine").await;
         assert_eq!((seen.bytes.as_slice(), &after["backend"]), (&b"fine\r\n"[..], &json!("tmux")), "{after}");
