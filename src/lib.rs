@@ -13,6 +13,7 @@ pub mod project;
 pub mod policy;
 pub mod lifecycle;
 // ---- adapters: each talks to one outside thing
+pub mod failpoint;
 pub mod config;
 pub mod metrics;
 pub mod auth;

@@ -15,7 +15,7 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -37,8 +37,12 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_LINES: usize = 100;
 /// How long open requests may take once the daemon shuts down.
 const GRACE: Duration = Duration::from_secs(5);
-/// A pause after the kernel had no file descriptor for a connection.
+/// A pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a connection gets for which there is no file descriptor; it is closed then.
+const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+connection: close\r\ncontent-length: 119\r\n\r\n\
+{\"error\":{\"code\":\"unavailable\",\"message\":\"The daemon has no file descriptor left.\",\"details\":{\"reason\":\"descriptors\"}}}";
 
 /// The sockets to serve, already bound.
 #[derive(Debug, Default)]
@@ -129,6 +133,7 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
     let seats = Arc::new(Semaphore::new(A::CAP));
     let mut closing = api.closing.clone();
     let mut connections = JoinSet::new();
+    let mut spare = spare();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
@@ -141,6 +146,9 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
+                    if no_descriptor(&error) {
+                        refuse(&listener, &mut spare).await;
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -154,6 +162,34 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
     if gone.is_err() {
         tracing::warn!("connections that did not end were cut");
     }
+}
+
+/// A descriptor kept for the moment when there is no other.
+fn spare() -> Option<fs::File> {
+    fs::File::open("/dev/null").ok()
+}
+
+fn no_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Takes one connection with the spare descriptor and tells it to come later: one that is left in the backlog would wait, and the
+/// listener stay ready, for ever.
+async fn refuse<A: Accept>(listener: &A, spare_one: &mut Option<fs::File>) {
+    drop(spare_one.take());
+    if let Ok(Ok(Some(mut stream))) = tokio::time::timeout(ACCEPT_PAUSE, listener.next()).await {
+        let told = async {
+            stream.write_all(NO_DESCRIPTOR).await?;
+            stream.shutdown().await?;
+            // The request is read, so that closing does not reset the connection before the answer arrived.
+            let mut request = [0; 4096];
+            stream.read(&mut request).await
+        };
+        if !matches!(tokio::time::timeout(ACCEPT_PAUSE, told).await, Ok(Ok(_))) {
+            tracing::debug!("a connection without a descriptor could not be told");
+        }
+    }
+    *spare_one = spare();
 }
 
 /// Serves one connection.

@@ -17,6 +17,7 @@ use crate::auth::{Keys, bootstrap_token};
 use crate::backend::tmux::{self, Tmux};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
 use crate::daemon::{self, Facts, Handle, Parts, Places};
+use crate::failpoint::{self, Failpoint, hit};
 use crate::lifecycle::OnRestart;
 use crate::model::TimeMs;
 use crate::store::Store;
@@ -46,6 +47,7 @@ pub struct Options {
 pub fn run_blocking(options: Options) -> Result<(), Error> {
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
+    failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(run(options, env));
     // What still runs is given up: tasks live in their shims, and what was answered is in the store.
@@ -64,7 +66,9 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     let paths = Paths::new(&env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
     config::ensure_private_dir(&paths.state_dir)?;
     let _lock = Lock::take(&paths.lock)?;
+    hit(Failpoint::LockTaken);
     let store = open_store(&paths).await?;
+    hit(Failpoint::StoreOpened);
     let operator = operator::name(env.uid());
     let keys = keys(&paths, &store, &operator).await?;
     let (resolved, tmux) = backend(&config, &env, &paths).await?;
@@ -184,6 +188,9 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Listened to so that a file that may not grow is an error of its write and not the daemon's end. What the daemon starts
+    /// finds the signal as it was: a handler, other than an ignored signal, is not inherited.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -193,6 +200,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            _file_size: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 

@@ -278,9 +278,12 @@ fn behind(history: &dyn History, from: Offset, ring_start: Offset, max: usize) -
     match history.read_at(from, max.min(room)) {
         Ok(bytes) if !bytes.is_empty() => Read::Data { offset: from, bytes },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let held = history.range().start;
+            let held = history.next_held(from);
             let to = if held > from { held.min(ring_start) } else { ring_start };
-            Read::Dropped { to, reason: GapReason::Evicted }
+            // What lies in front of something held that is older could not be kept in the first place.
+            let in_front = history.range().start > from;
+            let reason = if in_front { GapReason::Evicted } else { GapReason::Unrecoverable };
+            Read::Dropped { to, reason }
         }
         Ok(_) => Read::Dropped { to: ring_start, reason: GapReason::Unrecoverable },
         Err(error) => {

@@ -26,6 +26,8 @@ pub struct DebugArgs {
 enum DebugCommand {
     /// Show what a recorded tmux control stream says, an event a line
     Replay(ReplayArgs),
+    /// List the runs that have a directory, without the database; changes nothing
+    Salvage,
 }
 
 /// Arguments of `kas debug replay`.
@@ -60,8 +62,11 @@ pub enum Style {
 /// # Errors
 ///
 /// When the file cannot be read or standard output not be written. What is in the file is never an error.
-pub fn run(args: DebugArgs) -> anyhow::Result<u8> {
-    let DebugCommand::Replay(ReplayArgs { file, json, pane, raw }) = args.command;
+pub fn run(args: DebugArgs, as_json: bool) -> anyhow::Result<u8> {
+    let ReplayArgs { file, json, pane, raw } = match args.command {
+        DebugCommand::Replay(args) => args,
+        DebugCommand::Salvage => return super::salvage::run(as_json),
+    };
     let style = match (raw, json, pane.map(PaneId)) {
         (true, _, Some(pane)) => Style::Raw(pane),
         (_, true, pane) => Style::Json(pane),
@@ -214,6 +219,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error_that_names_it() {
         let line = Line::try_parse_from(["debug", "replay", "/nonexistent/x.ctl"]).unwrap();
-        assert!(run(line.debug).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
+        assert!(run(line.debug, false).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
     }
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::effect::{Effect, RunEffect};
 use super::input::{
-    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reached, Reply, ReplyId, ShimReport,
+    SpawnFailure,
 };
 use super::refusal::{Code, Refusal};
 use super::state::{Live, Phase, State};
@@ -293,6 +294,7 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
         return Vec::new();
     }
     match report {
+        ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
         ShimReport::Ended(record) => ended(live, *record, now),
         ShimReport::TmuxGone(record) => {
@@ -307,6 +309,22 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
             finish(live, Event::Lost(word), None, now)
         }
     }
+}
+
+/// Goes on where the daemon left off: a closed gate is opened, a stop that was asked for is carried out.
+fn reached(live: &mut Live, found: Reached, now: TimeMs) -> Vec<Effect> {
+    let instance = &live.run.instance;
+    let (id, backend) = (instance.id, instance.backend);
+    if found.at_gate {
+        let known = || instance.tmux_session.clone().zip(instance.tmux_window.clone());
+        let window = found.window.or_else(known);
+        return placed(live, Placement { backend, window });
+    }
+    let effects = found.pid.map_or_else(Vec::new, |pid| started(live, pid, now));
+    if effects.is_empty() && live.run.stop.is_some() {
+        return vec![Effect::StopTree(id)];
+    }
+    effects
 }
 
 fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
@@ -366,7 +384,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let instance = live.run.instance;
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
-    effects.push(RunEffect::Release.on(id));
+    effects.push(if reply.is_ok() { RunEffect::Release } else { RunEffect::Leave }.on(id));
     effects.extend(live.deleting.iter().flat_map(|to| match &reply {
         Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
         Err(refusal) => answer(*to, Err(refusal.clone())),
@@ -656,6 +674,7 @@ mod tests {
                     format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
                 }
                 RunEffect::Release => "release".to_owned(),
+                RunEffect::Leave => "leave".to_owned(),
             },
             Effect::StopTree(_) => "stop tree".to_owned(),
             Effect::RecordEvents(_) => "events".to_owned(),
@@ -683,6 +702,16 @@ mod tests {
         let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["release", "cull"]);
         assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_stored_is_left_for_the_next_start() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        let failed = Err(Refusal::new(Code::Internal, "damaged").reason("store"));
+        assert_eq!(words(&step(&mut state, Input::Finished { id: id(1), result: failed }, NOW)), ["leave"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::model::{Offset, Size};
 pub const INPUT_CREDIT: usize = 1024 * 1024;
 /// Input is sent in pieces of at most this many bytes, so that other requests get between them.
 const INPUT_PIECE: usize = 16 * 1024;
+/// Between two looks at a shim that is leaving.
+const GONE_EVERY: Duration = Duration::from_millis(20);
 /// Requests waiting to be written; one more and the asker waits.
 const REQUEST_QUEUE: usize = 32;
 
@@ -82,7 +84,29 @@ impl Client {
         nonce: &Nonce,
         deadline: Instant,
     ) -> Result<(Self, EventStream), ClientError> {
-        let socket = reach(dir, deadline).await?;
+        Self::greet(reach(dir, deadline).await?, nonce, deadline).await
+    }
+
+    /// Connects to a shim that should listen already and greets it; it has until `deadline` to answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unreachable`] at once when nobody listens; [`ClientError::Refused`] when the answer is missing or wrong.
+    pub async fn find(
+        dir: &Path,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
+        let socket = try_connect(dir).await;
+        let socket = socket.map_err(|last| ClientError::Unreachable { dir: dir.to_owned(), last })?;
+        Self::greet(socket, nonce, deadline).await
+    }
+
+    async fn greet(
+        socket: UnixStream,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
         let (read, mut write) = socket.into_split();
         let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
         let mut events = EventStream { socket: read, buffer: BytesMut::new(), credit: Arc::clone(&credit) };
@@ -267,6 +291,18 @@ async fn reach(dir: &Path, deadline: Instant) -> Result<UnixStream, ClientError>
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Waits until no process of the shim in `dir` lives, neither the shim nor what still ends its tree, until `deadline`. Says whether it came.
+pub async fn gone(dir: &Path, deadline: Instant) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    loop {
+        match try_connect(dir).await {
+            Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => return true,
+            Ok(_) | Err(_) if Instant::now() >= deadline => return false,
+            Ok(_) | Err(_) => tokio::time::sleep(GONE_EVERY).await,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `kas shim DIR`: from an instance directory to a holder that listens at its gate.
+//! `kas shim DIR`: from an instance directory to a holder that listens at its gate, and its ward.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use super::SOCKET;
 use super::holder::Holder;
 use super::sys::{self, Signals};
+use super::ward;
 use super::window::Window;
+use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
 
@@ -29,9 +31,12 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     let signals = Signals::take()?;
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let dir = pin(&PathBuf::from(dir))?;
+    abort_on_panic();
+    let named = std::path::absolute(PathBuf::from(dir))?;
+    let dir = pin(&named)?;
     std::env::set_current_dir("/")?;
+    failpoint::take_over(&named)?;
+    hit(Failpoint::ShimBegun);
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
     if spec.backend == BackendKind::Pty && rustix::termios::isatty(rustix::stdio::stdin()) {
         return Err(io::Error::other("this window came too late: its run has none"));
@@ -41,6 +46,10 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     if dir.join(ExitRecord::FILE).exists() {
         return Err(io::Error::other(format!("{} has ended already", spec.id)));
     }
+    hit(Failpoint::ShimListening);
+    if let Some(code) = ward::split(&signals)? {
+        return Ok(code);
+    }
     let now = sys::monotonic_ms();
     let window = match spec.backend {
         BackendKind::Tmux => Window::open(&dir, &spec.nonce.hex(), now)?,
@@ -48,7 +57,17 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     };
     let size = window.as_ref().and_then(Window::size).unwrap_or(spec.size);
     let journal = Writer::create(&dir, &spec, size)?;
+    hit(Failpoint::ShimReady);
     Ok(Holder::new(dir, spec, size, journal, signals, listener, window, now).run())
+}
+
+/// A panic ends the shim by a signal, so that its ward sees that it did not leave by itself.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 /// The directory by a path that means this very one as long as the process lives, whatever is put in its place: where a window comes too

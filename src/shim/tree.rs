@@ -7,6 +7,8 @@ use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::failpoint::Failpoint;
+
 /// After TERM the tree has so long, in milliseconds, until KILL (`seeds/004`).
 const TERM_MS: u64 = 5000;
 /// Where the window is gone the tree has so long after TERM, in milliseconds, until KILL: it was hung up already.
@@ -131,6 +133,15 @@ impl Stop {
     /// When [`Stop::advance`] wants to be called.
     pub(super) const fn wake_at(&self) -> u64 {
         self.look_at
+    }
+
+    /// The step that is behind it.
+    pub(super) const fn passed(&self) -> Option<Failpoint> {
+        match self.step {
+            Step::Interrupted { .. } => None,
+            Step::Terminating { .. } => Some(Failpoint::StopTermed),
+            Step::Killing => Some(Failpoint::StopKilled),
+        }
     }
 
     /// Does what is due; `true` when nothing of the tree lives.

@@ -20,7 +20,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits for another program's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this after a checkpoint.
-const LOG_LIMIT_BYTES: i64 = 64 << 20;
+pub(super) const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// Opens the database for the one writer, made or migrated as needed. A file that is not ours, or is of a newer kas,
 /// is left byte for byte as it was.

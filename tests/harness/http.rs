@@ -133,6 +133,25 @@ impl Caller {
         self.ask(Method::DELETE, path, &[], None).await
     }
 
+    /// Posts to a daemon that may die meanwhile; `None` when no whole answer came.
+    pub(crate) async fn try_post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<Answer> {
+        let Self::Socket(socket) = self else { panic!("only over the control socket") };
+        let wire = UnixStream::connect(socket).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(wire)).await.ok()?;
+        tokio::spawn(connection);
+        let mut request = Request::post(path).header("host", self.host());
+        request = request.header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        let response =
+            soon("an answer, or the end of the connection", sender.send_request(request)).await.ok()?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
     /// Listens to `/v1/events`, after this id or from now.
     pub(crate) async fn events(&self, last: Option<i64>) -> Events {
         let last = last.map(|id| id.to_string());

@@ -8,5 +8,5 @@ mod world;
 
 pub(crate) use http::{Answer, Caller};
 pub(crate) use viewer::{Frame, Seen, Viewer};
-pub(crate) use wait::{PATIENCE, soon};
+pub(crate) use wait::{PATIENCE, eventually, soon};
 pub(crate) use world::{Backend, World, ended};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::oneshot::{self, Failure, Sequence};
 use super::probe::Version;
 use super::settings::Settings;
-use super::types::{FoundForeign, FoundSession, Window, WindowPlan};
+use super::types::{FoundForeign, Window, WindowPlan};
 use crate::backend::BackendError;
 use crate::control::command::Name;
 use crate::control::{PaneId, SessionId, WindowId};
@@ -308,7 +308,7 @@ fn ids(text: &str) -> Option<Ids> {
     })
 }
 
-fn id(word: &str, sigil: char) -> Option<u32> {
+pub(super) fn id(word: &str, sigil: char) -> Option<u32> {
     word.strip_prefix(sigil)?.parse().ok()
 }
 
@@ -326,35 +326,6 @@ fn is_ours(settings: &Settings, project: &ProjectId) -> String {
 /// A filter for the pane of one run.
 fn is_run(instance: InstanceId) -> String {
     format!("#{{==:#{{@kas-id}},{instance}}}")
-}
-
-/// The live pane of a run, wherever the operator may have moved it.
-pub(super) async fn find(
-    settings: &Settings,
-    project: &ProjectId,
-    instance: InstanceId,
-) -> Result<Option<Window>, BackendError> {
-    let format = format!("{NEW} #{{pane_dead}} #{{session_name}} #{{window_name}}");
-    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", &format];
-    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
-        Ok(answer) => answer,
-        Err(Failure::NoServer | Failure::Missing(_)) => return Ok(None),
-        Err(other) => return Err(other.into()),
-    };
-    let text = String::from_utf8_lossy(&answer);
-    let name = session_name(project);
-    let mut found: Vec<_> = text.lines().filter_map(|line| found_pane(line, project)).collect();
-    // A window linked into several sessions is listed for each.
-    found.sort_by_key(|window| window.session_name != name);
-    Ok(found.into_iter().next())
-}
-
-fn found_pane(line: &str, project: &ProjectId) -> Option<Window> {
-    let mut words = line.splitn(7, ' ');
-    let ids = ids(line)?;
-    let is_dead = words.nth(4)? != "0";
-    let (session, window) = (words.next()?.to_owned(), words.next()?.to_owned());
-    (!is_dead).then(|| ids.window(project, session, window))
 }
 
 /// Ends the pane of a run; its window goes with its last pane, and what the operator put beside it stays.
@@ -394,18 +365,6 @@ pub(super) async fn session_of(
         Some((ServerId::of(pid.parse().ok()?)?, SessionId(id(session, '$')?)))
     };
     Ok(lines.iter().find_map(found))
-}
-
-/// All sessions named like a project's.
-pub(super) async fn scan(settings: &Settings) -> Result<Vec<FoundSession>, BackendError> {
-    let format = format!("#{{==:#{{@kas-home}},{}}} #{{session_name}}", settings.mark());
-    let words = ["list-sessions", "-f", "#{m:kaged-*,#{session_name}}", "-F", &format];
-    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
-    let found = |line: &String| {
-        let (is_ours, name) = line.split_once(' ')?;
-        Some(FoundSession { name: name.to_owned(), is_ours: is_ours == "1" })
-    };
-    Ok(lines.iter().filter_map(found).collect())
 }
 
 /// Whether the server answers; that none runs is an answer.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
+use super::holder::{READ_AGAIN_IN, READ_TRIES};
 use crate::journal::{Found, Reader};
 use crate::model::{Offset, TimeMs};
 use crate::store::Transcript;
@@ -12,19 +13,26 @@ use crate::store::Transcript;
 /// One read, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// What a run wrote, as far as its journal holds it; `None` when there is no journal, which is said.
-pub(super) async fn read(dir: PathBuf) -> Option<Transcript> {
-    let at = dir.clone();
-    match tokio::task::spawn_blocking(move || read_blocking(&dir)).await {
-        Ok(Ok(transcript)) => Some(transcript),
-        Ok(Err(error)) => {
-            tracing::error!(dir = %at.display(), %error, "the journal cannot be read; the run is kept without it");
-            None
+/// What a run wrote, as far as its journal holds it; `None` when there is no journal.
+///
+/// # Errors
+/// When it is there and could not be read for a minute.
+pub(super) async fn read(dir: PathBuf) -> io::Result<Option<Transcript>> {
+    let mut tries = READ_TRIES;
+    loop {
+        let at = dir.clone();
+        let read = tokio::task::spawn_blocking(move || read_blocking(&at)).await;
+        match read.map_err(io::Error::other).flatten() {
+            Ok(transcript) => return Ok(Some(transcript)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(dir = %dir.display(), "there is no journal; the run is kept without it");
+                return Ok(None);
+            }
+            Err(error) if tries <= 1 => return Err(error),
+            Err(error) => tracing::error!(dir = %dir.display(), %error, "the journal cannot be read yet"),
         }
-        Err(error) => {
-            tracing::error!(dir = %at.display(), %error, "reading the journal failed");
-            None
-        }
+        tries -= 1;
+        tokio::time::sleep(READ_AGAIN_IN).await;
     }
 }
 

@@ -48,12 +48,14 @@ async fn projects_with_like_names_and_foreign_sessions_are_left_alone() {
     world.sh(&["new-session", "-d", "-s", "kaged-c", "cat"]);
     let _in_ab = world.run(&ab, "task-x", "exec sleep 1000").await;
     let in_a = world.run(&a, "task-x", "exec sleep 1000").await;
-    let names: Vec<_> = world.tmux.scan().await.unwrap().into_iter().map(|found| found.name).collect();
+    let names: Vec<_> =
+        world.tmux.scan().await.unwrap().sessions.into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kaged-a", "kaged-ab", "kaged-c"]);
     world.tmux.destroy_session(&a).await.unwrap();
     world.tmux.destroy_session(&project("c")).await.unwrap();
     world.tmux.kill_window(&a, in_a.spec.id).await.unwrap();
-    let names: Vec<_> = world.tmux.scan().await.unwrap().into_iter().map(|found| found.name).collect();
+    let names: Vec<_> =
+        world.tmux.scan().await.unwrap().sessions.into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kaged-ab", "kaged-c"]);
     let spec = spec("true");
     let plan = plan(&spec, "task-x", vec!["sleep".into(), "9".into()]);
