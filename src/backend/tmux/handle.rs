@@ -140,16 +140,17 @@ impl Tmux {
     /// # Errors
     /// What tmux said; that it hangs.
     pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
-        self.close_window(instance).await
+        let _quiet = self.0.shared.quiet.read().await;
+        server::kill(self.settings(), instance).await
     }
 
-    /// The same for a run of which nobody knows any more in which project it was.
+    /// Ends the kept window of a run that nobody knows any more; one in which something lives stays.
     ///
     /// # Errors
     /// What tmux said; that it hangs.
-    pub async fn close_window(&self, instance: InstanceId) -> Result<(), BackendError> {
+    pub async fn close_dead_window(&self, instance: InstanceId) -> Result<(), BackendError> {
         let _quiet = self.0.shared.quiet.read().await;
-        server::kill(self.settings(), instance).await
+        server::kill_dead(self.settings(), instance).await
     }
 
     /// Ends the session that carries the project's mark. Gone already is fine.

@@ -330,7 +330,16 @@ fn is_run(instance: InstanceId) -> String {
 
 /// Ends the pane of a run; its window goes with its last pane, and what the operator put beside it stays.
 pub(super) async fn kill(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
-    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", "#{pane_id}"];
+    kill_panes(settings, &is_run(instance)).await
+}
+
+/// The same for a pane in which nothing lives.
+pub(super) async fn kill_dead(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
+    kill_panes(settings, &format!("#{{&&:#{{pane_dead}},{}}}", is_run(instance))).await
+}
+
+async fn kill_panes(settings: &Settings, filter: &str) -> Result<(), BackendError> {
+    let words = ["list-panes", "-a", "-f", filter, "-F", "#{pane_id}"];
     for pane in lines_or_nothing(oneshot::read(settings, Sequence::default().then(words)).await)? {
         gone_is_fine(oneshot::ask(settings, Sequence::default().then(["kill-pane", "-t", &pane])).await)?;
     }
