@@ -69,6 +69,12 @@ need_rust() {
     fi
 }
 
+# What the fault suite makes its faults with.
+need_for_faults() {
+    need tmux tmux
+    need strace strace
+}
+
 need_rust_component() {
     cargo "$1" --version >/dev/null 2>&1 && return
     has rustup && quietly rustup rustup component add "$2" && return

@@ -6,6 +6,7 @@
 mod error;
 mod lock;
 mod log;
+mod memory;
 mod notify;
 mod operator;
 mod run;

@@ -12,7 +12,7 @@ use super::lock::Lock;
 use super::notify::Notifier;
 use super::signals::Signals;
 use super::vault::StoreVault;
-use super::{Error, log, operator};
+use super::{Error, log, memory, operator};
 use crate::api::{Api, Door, Listeners, bind_control, serve};
 use crate::auth::{Keys, bootstrap_token};
 use crate::backend::Scopes;
@@ -47,6 +47,7 @@ pub struct Options {
 /// # Errors
 /// Why it did not start; [`Error::exit_code`] tells them apart.
 pub fn run_blocking(options: Options) -> Result<(), Error> {
+    memory::bound();
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
     failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;

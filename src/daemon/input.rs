@@ -86,9 +86,22 @@ pub struct Placement {
     pub window: Option<(String, String)>,
 }
 
+/// How a shim was found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Whether it waits at its gate.
+    pub at_gate: bool,
+    /// The command's process id, once it ran.
+    pub pid: Option<u32>,
+    /// The session's and the window's names, where it has a window.
+    pub window: Option<(String, String)>,
+}
+
 /// What a shim said, or that it says nothing any more.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShimReport {
+    /// It answers again after the daemon, or the shim, was away.
+    Reached(Reached),
     /// The command runs.
     Started {
         /// Its process id.

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::effect::{Effect, RunEffect};
 use super::input::{
-    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reached, Reply, ReplyId, ShimReport,
+    SpawnFailure,
 };
 use super::refusal::{Code, Refusal};
 use super::state::{Live, Phase, State};
@@ -278,7 +279,7 @@ fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
 
 fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
     let instance = &mut live.run.instance;
-    tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
+    tracing::warn!(id = %instance.id, "task_runner.tmux_fallback: tmux failed for this run, it goes on a PTY: {}", failure.message);
     instance.backend = BackendKind::Pty;
     let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
     let mut effects = vec![change(live, vec![event])];
@@ -294,6 +295,7 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
         return Vec::new();
     }
     match report {
+        ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
         ShimReport::Ended(record) => ended(live, *record, now),
         ShimReport::TmuxGone(record) => {
@@ -308,6 +310,22 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
             finish(live, Event::Lost(word), None, now)
         }
     }
+}
+
+/// Goes on where the daemon left off: a closed gate is opened, a stop that was asked for is carried out.
+fn reached(live: &mut Live, found: Reached, now: TimeMs) -> Vec<Effect> {
+    let instance = &live.run.instance;
+    let (id, backend) = (instance.id, instance.backend);
+    if found.at_gate {
+        let known = || instance.tmux_session.clone().zip(instance.tmux_window.clone());
+        let window = found.window.or_else(known);
+        return placed(live, Placement { backend, window });
+    }
+    let effects = found.pid.map_or_else(Vec::new, |pid| started(live, pid, now));
+    if effects.is_empty() && live.run.stop.is_some() {
+        return vec![Effect::StopTree(id)];
+    }
+    effects
 }
 
 fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {

@@ -93,7 +93,29 @@ impl Client {
         nonce: &Nonce,
         deadline: Instant,
     ) -> Result<(Self, EventStream), ClientError> {
-        let socket = reach(dir, deadline).await?;
+        Self::greet(reach(dir, deadline).await?, nonce, deadline).await
+    }
+
+    /// Connects to a shim that should listen already and greets it; it has until `deadline` to answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unreachable`] at once when nobody listens; [`ClientError::Refused`] when the answer is missing or wrong.
+    pub async fn find(
+        dir: &Path,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
+        let socket = try_connect(dir).await;
+        let socket = socket.map_err(|last| ClientError::Unreachable { dir: dir.to_owned(), last })?;
+        Self::greet(socket, nonce, deadline).await
+    }
+
+    async fn greet(
+        socket: UnixStream,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
         let (read, mut write) = socket.into_split();
         let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
         let mut events = EventStream {

@@ -340,7 +340,7 @@ impl Holder {
             Stage::Waiting { .. } => self.end(Ending::NeverStarted),
             Stage::Running | Stage::Draining { .. } => {
                 self.signal(Signal::HUP);
-                self.begin_stop(false);
+                self.stop.get_or_insert_with(|| Stop::closed(self.now));
             }
             Stage::Ended { .. } => {}
         }

@@ -8,6 +8,7 @@ mod holder;
 mod input;
 mod peer;
 mod process;
+mod running;
 mod spawn;
 mod supply;
 mod sys;
@@ -18,4 +19,5 @@ mod wire;
 
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT, gone};
 pub use process::main;
+pub use running::running;
 pub use wire::{Event, Hello, OLDEST, Phase, Request, SOCKET, VERSION, WireError, read_only};

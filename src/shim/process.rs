@@ -37,6 +37,9 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     failpoint::take_over(&dir)?;
     hit(Failpoint::ShimBegun);
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
+    if spec.backend == BackendKind::Pty && rustix::termios::isatty(rustix::stdio::stdin()) {
+        return Err(io::Error::other("this window came too late: its run has none"));
+    }
     // Whoever listens first is the instance's one shim, and an instance that has ended does not begin again.
     let listener = listen(&dir)?;
     if dir.join(ExitRecord::FILE).exists() {

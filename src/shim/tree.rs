@@ -11,6 +11,8 @@ use crate::failpoint::Failpoint;
 
 /// After TERM the tree has so long, in milliseconds, until KILL (`seeds/004`).
 const TERM_MS: u64 = 5000;
+/// Where the window is gone the tree has so long after TERM, in milliseconds, until KILL: it was hung up already.
+const CLOSED_MS: u64 = 1000;
 /// After ^C the tree has so long, in milliseconds, until TERM.
 const INTERRUPT_MS: u64 = 1000;
 /// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
@@ -116,6 +118,11 @@ impl Stop {
             Step::Terminating { until: now + TERM_MS }
         };
         Self { step, asked: HashSet::new(), look_at: now }
+    }
+
+    /// A stop because the window is gone, that begins now.
+    pub(super) fn closed(now: u64) -> Self {
+        Self { step: Step::Terminating { until: now + CLOSED_MS }, asked: HashSet::new(), look_at: now }
     }
 
     /// Look at the tree at the next opportunity: something ended.

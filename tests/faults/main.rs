@@ -12,6 +12,7 @@
 mod harness;
 mod kill;
 mod launch;
+mod list;
 mod process;
 mod reattach;
 mod service;

@@ -2,6 +2,7 @@
 
 mod http;
 mod log;
+mod recording;
 mod viewer;
 mod wait;
 mod world;

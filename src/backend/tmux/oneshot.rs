@@ -16,6 +16,8 @@ use crate::journal::Nonce;
 
 /// How long a sequence may take. A server that starts reads its operator's configuration first.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a question may take that somebody waits for at the API.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest answer that is taken; who says more is ended.
 const ANSWER_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 /// What is read of a complaint.
@@ -106,9 +108,18 @@ pub(super) async fn version(settings: &Settings, deadline: Duration) -> Result<V
 
 /// Runs a sequence on a server that runs.
 pub(super) async fn ask(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    within(DEADLINE, settings, sequence).await
+}
+
+/// Runs a sequence that only asks, for somebody who waits.
+pub(super) async fn read(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    within(READ_DEADLINE, settings, sequence).await
+}
+
+async fn within(deadline: Duration, settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
     let mut command = program(settings)?;
     command.arg("-u").arg("-N").args(settings.socket_args()).args(sequence.0);
-    finish(command, DEADLINE).await
+    finish(command, deadline).await
 }
 
 /// Runs a sequence, and starts the server for it if none runs: outside the daemon's unit where there are units.
@@ -156,7 +167,7 @@ async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (answer, complaint) =
-        tokio::join!(read(stdout, ANSWER_LIMIT_BYTES), read(stderr, COMPLAINT_LIMIT_BYTES));
+        tokio::join!(read_all(stdout, ANSWER_LIMIT_BYTES), read_all(stderr, COMPLAINT_LIMIT_BYTES));
     let (answer, complaint) = (answer?, complaint?);
     if answer.len() as u64 == ANSWER_LIMIT_BYTES {
         return Err(Failure::Endless);
@@ -169,7 +180,7 @@ async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
     if status.success() { Ok(answer) } else { Err(understood(&complaint, status)) }
 }
 
-async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
         pipe.take(limit).read_to_end(&mut bytes).await?;

@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::backend::{Scopes, find_program};
 use crate::config::{Env, TaskRunner, TmuxConfig, TmuxOutput, TmuxSocket};
 use crate::journal::Nonce;
@@ -28,6 +30,7 @@ pub struct Settings {
     output: TmuxOutput,
     env: Vec<(OsString, OsString)>,
     state_dir: PathBuf,
+    mark: String,
     history_limit: u32,
 }
 
@@ -43,6 +46,7 @@ impl Settings {
             output: task_runner.tmux.output,
             env: env.vars().filter(|(name, _)| is_kept(name)).collect(),
             state_dir: state_dir.to_owned(),
+            mark: mark(state_dir),
             history_limit: u32::try_from(history_limit).unwrap_or(u32::MAX).min(i32::MAX as u32),
         }
     }
@@ -68,6 +72,11 @@ impl Settings {
 
     pub(super) const fn history_limit(&self) -> u32 {
         self.history_limit
+    }
+
+    /// What sessions of this state directory carry as `@kas-home`, so that no other daemon of the same user takes them for its own.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// The words that choose the server.
@@ -102,6 +111,12 @@ impl Settings {
         ];
         found.into_iter().flatten().collect()
     }
+}
+
+/// Sixteen digits that stand for a state directory.
+fn mark(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_kept(name: &OsStr) -> bool {

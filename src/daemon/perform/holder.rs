@@ -14,6 +14,7 @@ use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
 use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
+use crate::daemon::resume::end_report;
 use crate::daemon::terminals::LiveTerminal;
 use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{self, Cause, ExitRecord, Nonce, RecordError, Spec};
@@ -22,6 +23,8 @@ use crate::shim::{self, Client, ClientError, Event, EventStream};
 
 /// How long a shim may take to listen after it was started.
 const SHIM_STARTS_IN: Duration = Duration::from_secs(10);
+/// Time between two looks for a window that comes too late.
+const LATE_WINDOW_AFTER: Duration = Duration::from_secs(1);
 /// How long a shim may take to leave after it was let go.
 const SHIM_LEAVES_IN: Duration = Duration::from_secs(5);
 /// How long the tree of a killed shim may take to end: its ward gives it 5 s.
@@ -62,6 +65,22 @@ impl Performer {
         self.clear(&self.places.dir(plan.id));
         if backend == BackendKind::Tmux {
             self.close_window(&plan.project, plan.id);
+        }
+    }
+
+    /// Ends the window of a run that goes on without it: tmux may have made it, and may make it yet when it answers again.
+    async fn close_late(&self, project: &ProjectId, id: InstanceId) {
+        let Some(tmux) = &self.shared.tmux else { return };
+        let mut hung = false;
+        loop {
+            match tmux.kill_window(project, id).await {
+                // What waited for tmux may come after this.
+                Ok(()) if hung => hung = false,
+                Ok(()) => return,
+                Err(BackendError::TmuxHangs(_)) => hung = true,
+                Err(error) => return tracing::warn!(%id, %error, "a window may be left over"),
+            }
+            tokio::time::sleep(LATE_WINDOW_AFTER).await;
         }
     }
 
@@ -234,11 +253,13 @@ impl Performer {
 
     /// Tells an end. A window that closed under a run was closed by the operator, or its server is gone.
     async fn report_end(&self, id: InstanceId, record: Box<ExitRecord>) {
+        let holder = self.shared.terminals.holder(id);
+        let window = holder.as_ref().and_then(Holder::window);
         let gone = match &self.shared.tmux {
-            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served().await,
+            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served(window).await,
             Some(_) | None => false,
         };
-        self.report(id, if gone { ShimReport::TmuxGone(record) } else { ShimReport::Ended(record) }).await;
+        self.report(id, end_report(record, gone)).await;
     }
 
     /// The shim left without a word: its record may be on disk all the same.
@@ -336,15 +357,10 @@ impl Performer {
     /// Ends the window of a run that does not live in it, as soon as tmux can.
     pub(super) fn close_window(&self, project: &ProjectId, id: InstanceId) {
         let project = project.clone();
-        self.apart(move |it| async move {
-            let Some(tmux) = &it.shared.tmux else { return };
-            if let Err(error) = tmux.kill_window(&project, id).await {
-                tracing::warn!(%id, %error, "the window of a run that did not start could not be closed");
-            }
-        });
+        self.apart(move |it| async move { it.close_late(&project, id).await });
     }
 
-    fn clear(&self, dir: &Path) {
+    pub(super) fn clear(&self, dir: &Path) {
         if let Err(error) = journal::remove(dir) {
             tracing::warn!(dir = %dir.display(), %error, "an instance directory could not be removed");
         }

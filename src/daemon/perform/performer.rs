@@ -167,6 +167,10 @@ impl Performer {
             tmux.destroy_session(id).await?;
         }
         self.shared.files.forget(id);
+        // Before the records: a directory that no record knows would be left alone for ever.
+        for instance in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(instance.id));
+        }
         let now = TimeMs::now();
         let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now)
             .project(id)

@@ -78,6 +78,9 @@ impl Holder {
                 if !*stored && now >= *retry_at {
                     *stored = self.journal.finish(record).is_ok();
                     *retry_at = now + RETRY_MS;
+                    // Nobody can want the record of an instance whose directory was taken away.
+                    let gone = std::fs::symlink_metadata(&self.dir);
+                    self.leave |= gone.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
                 }
             }
         }
