@@ -73,6 +73,10 @@ need_rust() {
 need_for_faults() {
     need tmux tmux
     need strace strace
+    need faketime faketime
+    need unshare util-linux
+    # Only its look at the unit that `kas daemon install` writes; nothing of it runs.
+    need systemd-analyze systemd
 }
 
 need_rust_component() {

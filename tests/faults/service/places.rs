@@ -130,7 +130,7 @@ fn a_socket_path_the_kernel_cannot_take_is_said_with_what_to_do() {
     fs::create_dir(&long).unwrap();
     world.set_env("XDG_RUNTIME_DIR", long.to_str().unwrap());
     refused(&mut world, 4, &["bytes, more than 107", "socket_path"]);
-    let short = world.path("run/s");
+    let short = world.path("run/p/s");
     world.configure(&format!("socket_path = {short:?}"));
     world.start();
     assert!(world.end(Signal::TERM).success());
@@ -155,13 +155,15 @@ async fn files_are_private_whatever_the_umask() {
         world.start();
         let project = world.project("demo", PROJECT).await;
         // Enough for the journal's front to be cut, which leaves a checkpoint.
-        let flood = "umask; head -c 3000000 /dev/zero | tr '\\0' x; echo; echo up; read x";
+        let flood = "yes 0123456789 | head -c 3000000; echo; echo up; read x";
         let id = world.run_command(&project, flood).await;
         world.until_running(&id).await;
         let token = world.post("/v1/session", json!({})).await;
         let instance = world.state_dir().join("instances").join(&id);
-        soon("the whole output", async {
-            while world.transcript(&id).await.1.windows(4).all(|it| it != b"up\r\n") {}
+        soon(&format!("the whole output with {umask} on {backend:?}"), async {
+            while !world.transcript(&id).await.1.ends_with(b"up\r\n") {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
         })
         .await;
         let mut found = Vec::new();

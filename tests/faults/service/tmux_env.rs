@@ -69,9 +69,9 @@ async fn falls_back(spoil: impl Fn(&World), temp: Option<&str>, why: &str) {
     let project = world.project("demo", PROJECT).await;
     let (seen, instance) = world.outcome(&project, SAYS).await;
     assert_eq!((seen.bytes.as_slice(), &instance["backend"]), (SAID, &json!("pty")), "{why}");
-    let audit = world.get(&format!("/api/v1/projects/{project}/audit")).await.expect(200);
+    let audit = world.get(&format!("/api/v1/audit-events?project={project}&limit=500")).await.expect(200);
     let events = audit["items"].as_array().unwrap();
-    let event = events.iter().find(|event| event["kind"] == "task_runner.tmux_fallback");
+    let event = events.iter().find(|event| event["event"] == "task_runner.tmux_fallback");
     let event = event.unwrap_or_else(|| panic!("no fallback is told: {audit}"));
     assert!(event.to_string().contains(why), "{event}");
     assert!(world.logged("tmux failed for this run").contains(why));

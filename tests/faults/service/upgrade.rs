@@ -265,8 +265,8 @@ async fn a_shim_of_a_later_version_is_followed_and_asked_for_nothing() {
     let said = world.logged("is of another kas: it can be watched, and nothing else");
     assert!(said.contains("version=9") && said.contains(ID), "{said}");
     assert_eq!(world.instance(ID).await["state"], "running");
-    let audit = world.get(&format!("/api/v1/projects/{project}/audit")).await.expect(200);
-    let told = audit["items"].as_array().unwrap().iter().filter(|event| event["kind"] == "task.read_only");
+    let audit = world.get(&format!("/api/v1/audit-events?project={project}&limit=500")).await.expect(200);
+    let told = audit["items"].as_array().unwrap().iter().filter(|event| event["event"] == "task.read_only");
     assert_eq!(told.count(), 1, "{audit}");
 
     // Whoever wants more than to watch is told why not, at once.
