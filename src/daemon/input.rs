@@ -225,6 +225,11 @@ pub enum Input {
         /// What the store said.
         result: Result<(), Refusal>,
     },
+    /// Somebody wants to know whether the loop still turns.
+    Turn {
+        /// Who waits.
+        reply: ReplyId,
+    },
     /// New limits.
     Limits(TaskLimits),
 }

@@ -35,6 +35,7 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
         Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
         Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
         Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::Turn { reply } => answer(reply, Ok(Reply::Done)),
         Input::Limits(limits) => {
             state.limits = limits;
             Vec::new()

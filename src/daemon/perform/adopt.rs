@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::find::{Found, FoundRun, recorded_of};
 use super::performer::Performer;
 use crate::backend::tmux::Scan;
-use crate::daemon::input::{Input, Reached};
+use crate::daemon::input::{Input, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
 use crate::failpoint::{Failpoint, hit};
@@ -141,6 +141,7 @@ impl Performer {
         let (exit, mut connected) =
             around.run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
         let mut reached = None;
+        let read_only = connected.as_ref().is_some_and(|(client, ..)| client.is_read_only());
         if !instance.state.is_terminal() {
             self.open_again(record, connected.as_ref());
             if let Some((client, events, spec)) = connected.take() {
@@ -152,6 +153,21 @@ impl Performer {
         }
         if matches!(decision, Decision::NeverStarted(_)) {
             self.close_window(&instance.project_id, id);
+        }
+        if let (true, Some(reached)) = (read_only, &reached) {
+            match decision {
+                Decision::Adopt(_) | Decision::Lost { .. } => return self.watched(instance, reached).await,
+                Decision::Finish(..)
+                | Decision::NeverStarted(_)
+                | Decision::Wait(_)
+                | Decision::Repair(..)
+                | Decision::EndShim(_)
+                | Decision::Discard(_)
+                | Decision::CloseWindow(_)
+                | Decision::OrphanDir(_)
+                | Decision::OrphanWindow(_)
+                | Decision::OrphanSession(_) => {}
+            }
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
             Resume::Tell { report, stop_tree } => {
@@ -180,6 +196,29 @@ impl Performer {
         self.shared.terminals.open(instance.id, end, size);
     }
 
+    /// Takes up a run whose shim is of another version: it is watched, and not ended whatever was asked. One at its gate cannot be let
+    /// go, and is sent away before it ran.
+    async fn watched(&self, instance: &Instance, reached: &Reached) -> Carried {
+        if reached.at_gate {
+            self.abort(instance.id).await;
+        }
+        let pid = reached.pid.filter(|_| instance.pid.is_none());
+        Carried::Out(pid.map(|pid| Input::Shim { id: instance.id, report: ShimReport::Started { pid } }))
+    }
+
+    /// Says, once after a start, that a run can only be watched.
+    async fn say_read_only(&self, instance: &Instance, version: u8) {
+        let (id, known) = (instance.id, shim::VERSION);
+        tracing::warn!(%id, version, known, "the run's holder is of another kas: it can be watched, and nothing else");
+        let event = NewEvent::of_run(EventKind::TaskReadOnly, TimeMs::now(), instance, &instance.launched_by)
+            .detail("protocol", version);
+        if let Err(error) =
+            self.shared.store.record(Change { events: vec![event], ..Change::default() }).await
+        {
+            tracing::warn!(%id, %error, "an event was not recorded");
+        }
+    }
+
     /// Ties a run's terminal to its shim again, and to its window if that is still there, which it names.
     async fn hold_again(
         &self,
@@ -190,7 +229,12 @@ impl Performer {
     ) -> Option<WindowName> {
         let id = instance.id;
         let terminal = self.shared.terminals.get(id)?;
+        if ends.0.is_read_only() {
+            self.say_read_only(instance, ends.0.hello().version).await;
+        }
         let window = match (&self.shared.tmux, instance.backend) {
+            // Its window cannot be kept in step without asking the shim for marks.
+            _ if ends.0.is_read_only() => None,
             (Some(tmux), BackendKind::Tmux) => tmux.adopt_window(&instance.project_id, id, scan).await,
             (_, BackendKind::Pty) | (None, BackendKind::Tmux) => None,
         };

@@ -91,7 +91,10 @@ impl Performer {
         failpoint::hand_down(&dir)?;
         hit(Failpoint::SpecWritten);
         let (window, process) = match backend {
-            BackendKind::Pty => (None, Some(pty::spawn(&self.places.kas, &dir)?)),
+            BackendKind::Pty => {
+                let shim = pty::spawn_outside(&self.places.scopes, &self.places.kas, &dir).await?;
+                (None, Some(shim))
+            }
             BackendKind::Tmux => (Some(self.open_window(plan, &dir).await?), None),
         };
         hit(Failpoint::ShimSpawned);
@@ -308,6 +311,10 @@ impl Performer {
     /// Ends a run's process tree; on tmux the command is interrupted first (`seeds/004`, "POST /tasks/:tid/stop").
     pub(super) async fn stop_tree(&self, id: InstanceId) {
         let Some(terminal) = self.shared.terminals.get(id) else { return };
+        if terminal.holder.get().is_some_and(|holder| holder.shim().is_read_only()) {
+            tracing::warn!(%id, "the run's holder is of another kas and is not stopped");
+            return;
+        }
         terminal.begin_stopping();
         let in_window = terminal.holder.get().is_some_and(Holder::has_window);
         self.ask_shim(id, "stop", |shim| async move { shim.stop(in_window).await }).await;
