@@ -20,6 +20,10 @@ use crate::store::{Change, Earlier, IdempotencyKey, NewEvent, Record};
 
 /// One thing that a run's actor is to do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is moved from a queue that is almost always empty"
+)]
 pub(in crate::daemon) enum Order {
     /// An effect on it.
     Do(RunEffect),
