@@ -169,7 +169,10 @@ fn unfinished(run: &Recorded, dir: &FoundDir, facts: &Facts) -> Decision {
             Decision::Lost { id, word: ErrorWord::DaemonRestart, end_shim: true }
         }
         Shim::AtGate | Shim::Live => Decision::Adopt(id),
-        Shim::Gone if run.state == RunState::Starting && !dir.ran => Decision::NeverStarted(id),
+        // After a power loss a missing journal proves nothing: it may have been lost with what was not synced.
+        Shim::Gone if run.state == RunState::Starting && !dir.ran && dir.same_boot => {
+            Decision::NeverStarted(id)
+        }
         Shim::Gone => Decision::Lost { id, word: why_gone(run, dir, facts), end_shim: false },
     }
 }
@@ -256,8 +259,10 @@ mod tests {
     fn a_command_that_never_ran_is_not_called_lost() {
         let starting = run(RunState::Starting, BackendKind::Tmux);
         check(&facts(starting, None), &[Decision::NeverStarted(id(1))]);
-        let unopened = FoundDir { ran: false, same_boot: false, ..dir(Shim::Gone) };
+        let unopened = FoundDir { ran: false, ..dir(Shim::Gone) };
         check(&facts(starting, Some(unopened)), &[Decision::NeverStarted(id(1))]);
+        let rebooted = FoundDir { same_boot: false, ..unopened };
+        check(&facts(starting, Some(rebooted)), &[lost(ErrorWord::HostRestart, false)]);
         check(&facts(starting, Some(dir(Shim::Gone))), &[lost(ErrorWord::ShimLost, false)]);
     }
 

@@ -163,6 +163,9 @@ impl Performer {
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
+        for run in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(run.id));
+        }
         self.shared.files.forget(id);
         let now = TimeMs::now();
         let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now)

@@ -4,7 +4,7 @@ use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
 use crate::failpoint::{Failpoint, hit};
-use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
+use crate::model::{BackendKind, EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
 use crate::store::{Change, NewEvent};
 
@@ -28,10 +28,13 @@ impl Performer {
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
-            if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
+            // Also one whose record knows no window: a daemon that was killed may have made it.
+            if let (Some(tmux), BackendKind::Tmux) = (&self.shared.tmux, instance.backend) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
             hit(Failpoint::WindowClosed);
+            // Its end is stored. A directory never outlives its record: nobody would know whose it is.
+            self.clear(&self.places.dir(instance.id));
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
