@@ -142,7 +142,7 @@ impl Caller {
 
     /// Posts to a daemon that may die meanwhile; `None` when no whole answer came.
     pub(crate) async fn try_post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<Answer> {
-        let Self::Socket(socket) = self else { panic!("only over the control socket") };
+        let Self::Socket { socket, .. } = self else { panic!("only over the control socket") };
         let wire = UnixStream::connect(socket).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(wire)).await.ok()?;
         tokio::spawn(connection);

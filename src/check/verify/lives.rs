@@ -115,7 +115,9 @@ pub(super) fn panes(view: &View<'_>, found: &mut Vec<Violation>) {
     let in_windows = view.runs.values().map(|row| &row.run.instance);
     for it in in_windows.filter(|it| it.state == RunState::Running && it.backend == BackendKind::Tmux) {
         let shims = view.shims.get(&it.id).into_iter().flatten();
-        let shown = |shim: &&Process| census.panes.iter().any(|pane| pane.pid == shim.pid);
+        // The window's process is the ward, and below it is the shim.
+        let of = |pane: u32, shim: u32| pane == shim || view.descends(shim, pane);
+        let shown = |shim: &&Process| census.panes.iter().any(|pane| of(pane.pid, shim.pid));
         if shims.into_iter().any(|shim| !shim.is_halted() && !shown(shim)) {
             say(found, Invariant::NoOrphans, run(it.id), "it runs on tmux and its shim is in no window");
         }
