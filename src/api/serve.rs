@@ -35,6 +35,8 @@ const HEAD_LINES: usize = 100;
 const GRACE: Duration = Duration::from_secs(5);
 /// A pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection for which there is no file descriptor may take to send its request and to take its answer.
+const REFUSE_IN: Duration = Duration::from_millis(10);
 /// What a connection gets for which there is no file descriptor; it is closed then.
 const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
 connection: close\r\ncontent-length: 119\r\n\r\n\
@@ -122,8 +124,9 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
                     tracing::warn!(%error, "a connection was not accepted");
                     if no_descriptor(&error) {
                         refuse(&mut listener, &mut spare).await;
+                    } else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             () = closed(&mut closing) => break,
@@ -151,7 +154,12 @@ fn no_descriptor(error: &io::Error) -> bool {
 /// listener stay ready, for ever.
 async fn refuse<A: Accept>(listener: &mut A, spare_one: &mut Option<fs::File>) {
     drop(spare_one.take());
-    if let Ok(Ok(Some(mut stream))) = tokio::time::timeout(ACCEPT_PAUSE, listener.next()).await {
+    let accepted = tokio::time::timeout(REFUSE_IN, listener.next()).await;
+    if !matches!(accepted, Ok(Ok(_))) {
+        // The spare one was taken by somebody else meanwhile.
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+    if let Ok(Ok(Some(mut stream))) = accepted {
         let told = async {
             stream.write_all(NO_DESCRIPTOR).await?;
             stream.shutdown().await?;
@@ -159,7 +167,7 @@ async fn refuse<A: Accept>(listener: &mut A, spare_one: &mut Option<fs::File>) {
             let mut request = [0; 4096];
             stream.read(&mut request).await
         };
-        if !matches!(tokio::time::timeout(ACCEPT_PAUSE, told).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(REFUSE_IN, told).await, Ok(Ok(_))) {
             tracing::debug!("a connection without a descriptor could not be told");
         }
     }

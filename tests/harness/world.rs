@@ -408,7 +408,13 @@ impl Drop for World {
 impl World {
     /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
     pub(crate) async fn kill_everything(&self) {
-        tokio::task::block_in_place(|| self.kill_all());
+        tokio::task::block_in_place(|| {
+            // Nobody is to see another one's end.
+            for pidfd in self.processes() {
+                let _ = pidfd_send_signal(&pidfd, Signal::STOP);
+            }
+            self.kill_all();
+        });
     }
 
     fn kill_all(&self) {

@@ -25,6 +25,8 @@ use crate::shim::Client;
 
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// Time between two looks at whether a server lives.
+const LIVES_EVERY: Duration = Duration::from_millis(100);
 /// How long the end of a run may take through tmux; its shim stays 2 s.
 const SHOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands of one typed sequence: enough to be fast, few enough that other commands get between.
@@ -219,6 +221,13 @@ impl Tmux {
     /// "the operator closed it" from "the server died". Waits at most 1 s for a dead server's control client to tell.
     pub async fn serves_what_it_served(&self, window: Option<&Window>) -> bool {
         self.0.shared.ended_in_order(window.map(|window| window.server)).await
+    }
+
+    /// Waits until the server process of this window is gone.
+    pub async fn server_gone(&self, window: &Window) {
+        while window.server.lives() {
+            tokio::time::sleep(LIVES_EVERY).await;
+        }
     }
 
     /// Bytes of runs that came by the control stream and not by a shim, since the start.

@@ -260,7 +260,12 @@ fn parse_new(
     is_kept: bool,
 ) -> Result<Window, BackendError> {
     let text = String::from_utf8_lossy(answer);
-    let ids = ids(&text).ok_or_else(|| strange(answer))?;
+    let Some(ids) = ids(&text) else {
+        let server = text.split_whitespace().next().and_then(|word| word.parse().ok());
+        // It was made, and went with its server.
+        let is_over = server.is_some_and(|pid| ServerId::of(pid).is_none());
+        return Err(if is_over { BackendError::Gone } else { strange(answer) });
+    };
     Ok(Window { is_kept, ..ids.window(project, session.to_string(), window.to_string()) })
 }
 

@@ -27,7 +27,7 @@ const TRY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// What carrying out a decision came to.
 enum Carried {
     /// It was; the orchestrator is to be told this.
-    Out(Option<Input>),
+    Out(Option<Box<Input>>),
     /// Not yet.
     Later,
 }
@@ -70,7 +70,7 @@ impl Performer {
                     }
                     let around = Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux };
                     match self.carry_out(&decision, record, around).await {
-                        Carried::Out(input) => inputs.extend(input),
+                        Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
                             let record = record.clone();
                             self.apart(move |it| async move { it.wait_for(record).await });
@@ -174,7 +174,7 @@ impl Performer {
                 if stop_tree {
                     self.stop_tree(id).await;
                 }
-                return Carried::Out(Some(Input::Shim { id, report: *report }));
+                return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
             }
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
@@ -266,7 +266,7 @@ impl Performer {
                 match self.carry_out(&decision, &record, around).await {
                     Carried::Later => {}
                     Carried::Out(None) => return,
-                    Carried::Out(Some(input)) => return self.wake(input).await,
+                    Carried::Out(Some(input)) => return self.wake(*input).await,
                 }
             }
             tokio::time::sleep(pause).await;

@@ -98,9 +98,8 @@ impl Performer {
             BackendKind::Tmux => (Some(self.open_window(plan, &dir).await?), None),
         };
         hit(Failpoint::ShimSpawned);
-        let deadline = Instant::now() + SHIM_STARTS_IN;
         let (shim, events) = tokio::select! {
-            connected = Client::connect(&dir, &spec.nonce, deadline) => connected?,
+            connected = self.shim_of(&dir, &spec.nonce, window.as_ref()) => connected?,
             () = pty::ended(process) => return Err(BackendError::Gone),
         };
         hit(Failpoint::ShimConnected);
@@ -113,6 +112,25 @@ impl Performer {
         hit(Failpoint::ShimAttached);
         let names = window.map(|window| (window.session_name, window.window_name));
         Ok(Placement { backend, window: names })
+    }
+
+    /// Connects to a shim that was started. One whose tmux server is gone may never have begun.
+    async fn shim_of(
+        &self,
+        dir: &Path,
+        nonce: &Nonce,
+        window: Option<&Window>,
+    ) -> Result<(Client, EventStream), BackendError> {
+        let gone = async {
+            match (&self.shared.tmux, window) {
+                (Some(tmux), Some(window)) => tmux.server_gone(window).await,
+                (None, _) | (_, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = Client::connect(dir, nonce, Instant::now() + SHIM_STARTS_IN) => Ok(connected?),
+            () = gone => Err(BackendError::Gone),
+        }
     }
 
     fn spec(&self, plan: &Plan, backend: BackendKind) -> Result<Spec, BackendError> {

@@ -1,7 +1,9 @@
 //! What a run's actor does, and what the daemon does about what it finds after a start.
 
 use kas::daemon::{Input, Live, Placement, Plan, Reached, Refusal, Resume, RunEffect, SpawnFailure, resume};
-use kas::lifecycle::{self, Decision, EndRecord, FoundDir, FoundSession, OnRestart, Recorded, Run};
+use kas::lifecycle::{
+    self, Boot, Decision, EndRecord, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Run, Server,
+};
 use kas::model::{BackendKind, Exit, InstanceId};
 use kas::shim::Phase;
 use kas::store::{Earlier, Record};
@@ -258,7 +260,8 @@ impl Daemon {
     /// Looks at one directory, and connects to its shim if it proves itself.
     fn look_at(id: InstanceId, world: &mut World) -> FoundRun {
         let Some(dir) = world.dirs.get(&id).cloned() else {
-            let dir = FoundDir { id, end: None, shim: lifecycle::Shim::Gone, same_boot: true, ran: false };
+            let (shim, boot) = (lifecycle::Shim::Gone, Boot::This);
+            let dir = FoundDir { id, end: None, shim, boot, ran: false, output: false };
             return FoundRun { dir, record: None, answered: None };
         };
         let same_boot = dir.boot == world.boot;
@@ -281,7 +284,9 @@ impl Daemon {
             total: record.total_bytes,
             at: record.ended_at,
         });
-        let dir = FoundDir { id, end, shim, same_boot, ran: dir.journal.is_some() };
+        let boot = if same_boot { Boot::This } else { Boot::Earlier };
+        let output = dir.journal.is_some_and(|bytes| bytes > 0);
+        let dir = FoundDir { id, end, shim, boot, ran: dir.journal.is_some(), output };
         FoundRun { dir, record, answered }
     }
 
@@ -305,11 +310,22 @@ impl Daemon {
         let facts = lifecycle::Facts {
             recorded: recorded.iter().map(recorded_of).collect(),
             dirs: runs.iter().map(|run| run.dir).collect(),
-            tmux_up: !sessions.is_empty(),
+            tmux: server(world),
             sessions,
+            windows: world.tmux.windows.values().map(|window| self.found_window(window, world)).collect(),
             on_restart: if give_up { OnRestart::Fail } else { OnRestart::Reattach },
         };
         Found { runs, recorded, facts }
+    }
+
+    fn found_window(&self, window: &Window, world: &World) -> FoundWindow {
+        FoundWindow {
+            id: window.instance,
+            name: (format!("kaged-{}", window.project), window.name.clone()),
+            live: window.shim.is_some_and(|shim| world.shims.contains_key(&shim)),
+            made_here: true,
+            registered: self.state.projects.contains_key(&window.project),
+        }
     }
 
     /// Carries out what the real `decide` says about what was found.
@@ -317,8 +333,8 @@ impl Daemon {
         let Found { mut runs, recorded, facts } = found;
         for decision in self.plant.decide(&facts) {
             world.say(|| format!("   {decision:?}"));
-            let Some(id) = subject(&decision) else {
-                self.begin(Job::Orphan { ticket: None }, world);
+            let Some(id) = decision.run() else {
+                self.besides(&decision, world);
                 continue;
             };
             let run = runs.iter().position(|run| run.dir.id == id).map(|at| runs.swap_remove(at));
@@ -326,9 +342,27 @@ impl Daemon {
             if !record.run.instance.state.is_terminal() {
                 self.state.live.insert(id, Live::resumed(record.run.clone()));
             }
-            self.carry_out(&decision, record, run, facts.tmux_up, world);
+            self.carry_out(&decision, record, run, facts.tmux, world);
         }
         self.serving = true;
+    }
+
+    /// What is decided besides the fate of a run.
+    fn besides(&mut self, decision: &Decision, world: &mut World) {
+        match decision {
+            Decision::CloseWindow(dead) => self.begin(Job::CloseWindow(dead.id()), world),
+            Decision::OrphanSession(_) => self.begin(Job::Orphan { ticket: None }, world),
+            // The model's windows keep their names, and a record of another is written again with the next change.
+            Decision::Repair(..) | Decision::OrphanWindow(_) => {}
+            Decision::Adopt(_)
+            | Decision::Finish(..)
+            | Decision::Lost { .. }
+            | Decision::NeverStarted(_)
+            | Decision::Wait(_)
+            | Decision::EndShim(_)
+            | Decision::Discard(_)
+            | Decision::OrphanDir(_) => unreachable!("{decision:?} is about a run"),
+        }
     }
 
     fn carry_out(
@@ -336,7 +370,7 @@ impl Daemon {
         decision: &Decision,
         record: &Record,
         run: Option<FoundRun>,
-        tmux_up: bool,
+        tmux: Server,
         world: &mut World,
     ) {
         let instance = &record.run.instance;
@@ -353,7 +387,7 @@ impl Daemon {
         if matches!(decision, Decision::NeverStarted(_)) {
             self.begin(Job::CloseWindow(id), world);
         }
-        match resume(decision, &record.run, exit.map(Box::new), reached, tmux_up) {
+        match resume(decision, &record.run, exit.map(Box::new), reached, tmux) {
             Resume::Tell { report, stop_tree } => {
                 if stop_tree {
                     self.stop_tree(id, world);
@@ -402,17 +436,18 @@ impl Daemon {
     pub(super) fn look_again(&mut self, record: &Record, world: &mut World) {
         let id = record.run.instance.id;
         let run = Self::look_at(id, world);
-        let tmux_up = !world.tmux.windows.is_empty();
+        let tmux = server(world);
         let facts = lifecycle::Facts {
             recorded: vec![recorded_of(record)],
             dirs: vec![run.dir],
             sessions: Vec::new(),
-            tmux_up,
+            windows: Vec::new(),
+            tmux,
             on_restart: OnRestart::Reattach,
         };
         world.say(|| format!("   looks again at {}: {:?}", short(id), run.dir.shim));
         if let Some(decision) = self.plant.decide(&facts).pop() {
-            self.carry_out(&decision, record, Some(run), tmux_up, world);
+            self.carry_out(&decision, record, Some(run), tmux, world);
         }
     }
 }
@@ -433,19 +468,10 @@ pub(super) struct Found {
 
 fn recorded_of(record: &Record) -> Recorded {
     let instance = &record.run.instance;
-    Recorded { id: instance.id, state: instance.state, backend: instance.backend }
+    let window = instance.tmux_session.clone().zip(instance.tmux_window.clone());
+    Recorded { id: instance.id, state: instance.state, backend: instance.backend, window }
 }
 
-const fn subject(decision: &Decision) -> Option<InstanceId> {
-    match decision {
-        Decision::Adopt(id)
-        | Decision::Finish(id, _)
-        | Decision::Lost { id, .. }
-        | Decision::NeverStarted(id)
-        | Decision::Wait(id)
-        | Decision::EndShim(id)
-        | Decision::Discard(id)
-        | Decision::OrphanDir(id) => Some(*id),
-        Decision::OrphanSession(_) => None,
-    }
+fn server(world: &World) -> Server {
+    if world.tmux.windows.is_empty() { Server::Down } else { Server::Up }
 }

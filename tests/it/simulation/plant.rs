@@ -123,10 +123,10 @@ impl Plant {
     pub(super) fn decide(self, facts: &Facts) -> Vec<Decision> {
         let bend = |decision| match (self, decision) {
             (Self::GivesUp, Decision::Adopt(id)) => {
-                Decision::Lost { id, word: ErrorWord::ShimLost, end_shim: false }
+                Decision::Lost { id, word: ErrorWord::ShimLost, end: None }
             }
             (Self::IgnoresRecord, Decision::Finish(id, _)) => {
-                Decision::Lost { id, word: ErrorWord::ShimLost, end_shim: false }
+                Decision::Lost { id, word: ErrorWord::ShimLost, end: None }
             }
             (Self::LeavesGate, Decision::Adopt(id)) => Decision::Wait(id),
             (_, decision) => decision,
