@@ -5,7 +5,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use serde_json::json;
 
 use super::PROJECT;
 use crate::harness::{Backend, World, soon};
@@ -158,10 +157,16 @@ async fn files_are_private_whatever_the_umask() {
         let flood = "yes 0123456789 | head -c 3000000; echo; echo up; read x";
         let id = world.run_command(&project, flood).await;
         world.until_running(&id).await;
-        let token = world.post("/v1/session", json!({})).await;
         let instance = world.state_dir().join("instances").join(&id);
         soon(&format!("the whole output with {umask} on {backend:?}"), async {
             while !world.transcript(&id).await.1.ends_with(b"up\r\n") {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        // The journal's front is cut beside the output, some milliseconds later.
+        soon("a checkpoint", async {
+            while !instance.join("checkpoint").exists() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         })
@@ -170,7 +175,7 @@ async fn files_are_private_whatever_the_umask() {
         everything(&world.state_dir(), &mut found);
         everything(&world.path("run"), &mut found);
         assert!(found.contains(&instance.join("spec.json")) && found.contains(&instance.join("shim.sock")));
-        assert!(found.contains(&instance.join("checkpoint")), "{found:?} {token:?}");
+        assert!(found.contains(&instance.join("checkpoint")), "{found:?}");
         for path in found {
             let facts = fs::symlink_metadata(&path).unwrap();
             let expect = if facts.is_dir() { 0o700 } else { 0o600 };

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use kas::lifecycle::{Event, Run, transition};
-use kas::model::{BackendKind, Definition, Instance, InstanceId, RunState, Size, TimeMs};
-use kas::store::{Change, Record, Store};
+use kas::model::{BackendKind, Definition, EventKind, Instance, InstanceId, RunState, Size, TimeMs};
+use kas::store::{Change, NewEvent, Record, Store};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -83,7 +83,9 @@ async fn record(world: &World, project: &str) {
     let run = Run::new(instance);
     store.insert(Record { run: run.clone(), definition }, None).await.unwrap();
     let next = transition(&run, Event::Started { pid: 15410 }, TimeMs(1_732_000_000_500)).unwrap();
-    store.record(Change { updates: vec![next.run], ..Change::default() }).await.unwrap();
+    let event =
+        NewEvent::of_run(EventKind::TaskLaunched, TimeMs(1_732_000_000_500), &next.run.instance, "root");
+    store.record(Change { updates: vec![next.run], events: vec![event], ..Change::default() }).await.unwrap();
 }
 
 /// A world with the run in it and no daemon.
