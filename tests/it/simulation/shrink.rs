@@ -1,7 +1,7 @@
 //! From a long list of choices that fails to a short one that fails too.
 
 /// The runs a shrinking may cost.
-const TRIES: usize = 4_000;
+const TRIES: usize = 1_500;
 
 /// Drops and dulls choices for as long as `fails` holds.
 pub(super) fn shrink(choices: Vec<u32>, fails: impl Fn(&[u32]) -> bool) -> Vec<u32> {

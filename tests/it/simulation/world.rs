@@ -361,8 +361,11 @@ impl World {
             }
             return;
         };
+        let Some(instance) = self.shims.get(&id).map(|shim| shim.instance) else { return };
+        if asked == Asked::Stop {
+            self.check_wish(instance);
+        }
         let Some(shim) = self.shims.get_mut(&id) else { return };
-        let instance = shim.instance;
         let (waits, over) = (matches!(shim.stage, Stage::Waiting), matches!(shim.stage, Stage::Ended { .. }));
         match asked {
             Asked::OpenGate if waits => self.start_command(id, choices),
@@ -380,6 +383,14 @@ impl World {
             Asked::OpenGate | Asked::Abort => {}
         }
         self.say(|| format!("shim {id} of {} did {asked:?}", short(instance)));
+    }
+
+    /// Nothing is signalled before it is on disk why.
+    fn check_wish(&mut self, instance: InstanceId) {
+        let run = self.store.runs.get(&instance).map(|record| &record.run);
+        let known = run.is_none_or(|run| run.stop.is_some() || run.instance.state.is_terminal());
+        let known = known || self.quirks.give_up;
+        self.check(known, || format!("{} is ended and nobody is known to want it", short(instance)));
     }
 
     fn start_command(&mut self, id: u32, choices: &mut Choices) {
@@ -459,7 +470,12 @@ impl World {
                 let listens = self.dirs.get(&shim.instance).is_some_and(|dir| dir.listens == Some(id));
                 !self.has_peers(id) && (eager || !listens)
             }
-            Stage::Running => eager || shim.stopping,
+            // When all is quiet a command ends by itself, but not one that somebody wants stopped.
+            Stage::Running => {
+                let record = self.store.runs.get(&shim.instance);
+                let wanted = record.is_some_and(|record| record.run.stop.is_some());
+                shim.stopping || (eager && !(self.settling && wanted))
+            }
             Stage::Ended { stored, .. } => {
                 (!stored && !self.disk_full)
                     || shim.stopping
