@@ -115,7 +115,9 @@ pub(super) fn panes(view: &View<'_>, found: &mut Vec<Violation>) {
     let in_windows = view.runs.values().map(|row| &row.run.instance);
     for it in in_windows.filter(|it| it.state == RunState::Running && it.backend == BackendKind::Tmux) {
         let shims = view.shims.get(&it.id).into_iter().flatten();
-        let shown = |shim: &&Process| census.panes.iter().any(|pane| pane.pid == shim.pid);
+        // A window's process is the shim's ward; one whose ward was killed is in no window either.
+        let shown =
+            |shim: &&Process| census.panes.iter().any(|pane| [shim.pid, shim.parent].contains(&pane.pid));
         if shims.into_iter().any(|shim| !shim.is_halted() && !shown(shim)) {
             say(found, Invariant::NoOrphans, run(it.id), "it runs on tmux and its shim is in no window");
         }

@@ -301,11 +301,16 @@ impl Daemon {
                 let report = ShimReport::Started { pid };
                 return self.inbox.push_back(Input::Shim { id, report });
             }
-            Some(Told::Exited(record)) if terminal.stopping => {
-                terminal.record = Some(record);
-                None
+            Some(Told::Exited(record)) => {
+                terminal.record = Some(record.clone());
+                if terminal.stopping {
+                    return;
+                }
+                if record.cause == Cause::Itself {
+                    return self.inbox.push_back(Input::Shim { id, report: ShimReport::Exited(record) });
+                }
+                return self.tell_end(id, record, world);
             }
-            Some(Told::Exited(record)) => Some(record),
             Some(Told::Stopped) => terminal.record.take(),
             None => {
                 terminal.left = true;
@@ -322,11 +327,14 @@ impl Daemon {
         };
         if let Some(record) = ended {
             terminal.told = true;
-            let crashed = self.served.is_some_and(|server| world.tmux.crashed.contains(&server));
-            let gone = record.cause == Cause::WindowClosed && crashed;
-            let report = end_report(record, gone);
-            self.inbox.push_back(Input::Shim { id, report });
+            self.tell_end(id, record, world);
         }
+    }
+
+    fn tell_end(&mut self, id: InstanceId, record: Box<ExitRecord>, world: &World) {
+        let crashed = self.served.is_some_and(|server| world.tmux.crashed.contains(&server));
+        let report = end_report(record, crashed);
+        self.inbox.push_back(Input::Shim { id, report });
     }
 }
 

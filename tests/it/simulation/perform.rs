@@ -226,6 +226,10 @@ impl Daemon {
         let Some((pipe, ..)) = world.connect(id) else { return Err("no shim listens") };
         let Some(terminal) = self.terminals.get_mut(&id) else { return Err("no terminal") };
         if terminal.pipe.is_some() {
+            if let Some(pipe) = world.pipes.get_mut(&pipe) {
+                pipe.asked.push_back(Asked::Abort);
+                pipe.daemon_gone = true;
+            }
             return Err("held already");
         }
         (terminal.pipe, terminal.in_window) = (Some(pipe), names.is_some());

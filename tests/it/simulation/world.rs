@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kas::journal::{Cause, Ending, ExitRecord, Nonce};
-use kas::model::{Exit, InstanceId, ProjectId, TimeMs};
+use kas::model::{ErrorWord, Exit, InstanceId, ProjectId, TimeMs};
 use kas::shim::Phase;
 
 use super::choices::Choices;
@@ -388,10 +388,13 @@ impl World {
             let text = "no such shell".to_owned();
             return self.end(id, Ending::SpawnFailed { errno: Some(2), text });
         }
-        let row = self.store.runs.get(&instance).map(|record| record.run.instance.state);
+        let row = self.store.runs.get(&instance).map(|record| &record.run.instance);
+        let (state, word) = (row.map(|row| row.state), row.and_then(|row| row.error));
         let refused = self.refused.contains(&instance);
-        self.check(row.is_some_and(|state| !state.is_terminal()) && !refused, || {
-            format!("{} was started while its row says {row:?} (refused: {refused})", short(instance))
+        // A run given up by a restart may be let go by the daemon before it, and is ended at once.
+        let given_up = word == Some(ErrorWord::DaemonRestart);
+        self.check((state.is_some_and(|state| !state.is_terminal()) || given_up) && !refused, || {
+            format!("{} was started while its row says {state:?} (refused: {refused})", short(instance))
         });
         let others = choices.happens(4);
         let truth = self.truth(instance);
@@ -451,7 +454,11 @@ impl World {
         let stays = shim.keep && shim.window.is_some();
         match shim.stage {
             Stage::Booting | Stage::Draining(_) => true,
-            Stage::Waiting => eager && !self.has_peers(id),
+            // A shim that waits for somebody leaves when its directory is gone.
+            Stage::Waiting => {
+                let listens = self.dirs.get(&shim.instance).is_some_and(|dir| dir.listens == Some(id));
+                !self.has_peers(id) && (eager || !listens)
+            }
             Stage::Running => eager || shim.stopping,
             Stage::Ended { stored, .. } => {
                 (!stored && !self.disk_full)
@@ -506,6 +513,8 @@ impl World {
     /// The process is gone.
     pub(super) fn remove_shim(&mut self, id: u32) {
         let Some(shim) = self.shims.remove(&id) else { return };
+        // Who outlives a shim that was not told to stop was let go: nobody can prove it its own any more.
+        self.truth(shim.instance).others &= shim.stopping;
         for pipe in self.pipes.values_mut().filter(|pipe| pipe.shim == id) {
             pipe.shim_gone = true;
         }
