@@ -43,7 +43,9 @@ impl Owners {
     ) {
         match self.owner.entry(terminal) {
             Entry::Occupied(owner) if owner.get().subscriber == subscriber => {}
-            entry => drop(entry.insert(Owner { subscriber, since: live_end() })),
+            entry @ (Entry::Occupied(_) | Entry::Vacant(_)) => {
+                drop(entry.insert(Owner { subscriber, since: live_end() }))
+            }
         }
     }
 
