@@ -116,8 +116,15 @@ fn guard(command: &OsStr) -> Option<&'static str> {
     matches!(command.as_bytes().first(), Some(b'-' | b'+')).then_some("--")
 }
 
+/// What the kernel ends first when memory runs out: commands, before what holds and records them (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &[u8] = b"500";
+
 /// Its own session, the PTY as controlling terminal, signals as after boot.
 fn prepare() -> io::Result<()> {
+    // Without it the command only competes harder for memory; a value that is already higher cannot be lowered by everybody.
+    let score =
+        rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let _ = score.and_then(|file| rustix::io::write(&file, OOM_SCORE));
     hit(Failpoint::ChildForked);
     sys::default_signals()?;
     rustix::process::setsid()?;

@@ -135,6 +135,20 @@ impl Viewer {
         seen
     }
 
+    /// Waits until the daemon closes; answers the code it gives.
+    pub(crate) async fn closed(mut self) -> Option<u16> {
+        soon("a close", async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                    Some(Ok(_)) => {}
+                    None | Some(Err(_)) => return None,
+                }
+            }
+        })
+        .await
+    }
+
     /// Says goodbye, so that the daemon notices now.
     pub(crate) async fn close(mut self) {
         self.0.close(None).await.unwrap();

@@ -256,6 +256,23 @@ impl World {
         ended(&mut child)
     }
 
+    /// Waits for the end of a daemon that was told to end; answers what it said in its life.
+    pub(crate) fn gone(&mut self) -> (ExitStatus, String) {
+        let (mut child, log) = self.daemon.take().unwrap();
+        (ended(&mut child), log.whole())
+    }
+
+    /// Waits until a spawned daemon serves, or has ended; whether it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.daemon.as_ref().unwrap().1.tells("ready socket=")
+    }
+
+    /// Starts a daemon that is not expected to serve.
+    pub(crate) fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.spawn();
+        self.gone()
+    }
+
     /// Waits for a line of the daemon's log.
     pub(crate) fn logged(&self, text: &str) -> String {
         self.daemon.as_ref().unwrap().1.wait_for(text)
@@ -391,7 +408,13 @@ impl Drop for World {
 impl World {
     /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
     pub(crate) async fn kill_everything(&self) {
-        tokio::task::block_in_place(|| self.kill_all());
+        tokio::task::block_in_place(|| {
+            // Nobody is to see another one's end.
+            for pidfd in self.processes() {
+                let _ = pidfd_send_signal(&pidfd, Signal::STOP);
+            }
+            self.kill_all();
+        });
     }
 
     fn kill_all(&self) {

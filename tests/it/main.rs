@@ -25,6 +25,7 @@ mod project;
 mod replay;
 mod served;
 mod shim;
+mod simulation;
 mod store_story;
 mod tidy;
 mod tmux;

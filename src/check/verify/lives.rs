@@ -125,6 +125,7 @@ pub(super) fn panes(view: &View<'_>, found: &mut Vec<Violation>) {
     let in_windows = view.runs.values().map(|row| &row.run.instance);
     for it in in_windows.filter(|it| it.state == RunState::Running && it.backend == BackendKind::Tmux) {
         let shims = view.shims.get(&it.id).into_iter().flatten();
+        // A window's process is the shim's ward; one whose ward was killed is in no window either.
         let shown =
             |shim: &&Process| census.panes.iter().any(|pane| [shim.pid, shim.parent].contains(&pane.pid));
         if shims.into_iter().any(|shim| !shim.is_halted() && !shown(shim)) {

@@ -20,6 +20,10 @@ use crate::store::{Change, Earlier, IdempotencyKey, NewEvent, Record};
 
 /// One thing that a run's actor is to do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is moved from a queue that is almost always empty"
+)]
 pub(in crate::daemon) enum Order {
     /// An effect on it.
     Do(RunEffect),
@@ -124,7 +128,7 @@ impl Performer {
         if let Some(known) = self.shared.store.run(id).await?
             && known.run.instance.state.is_terminal()
         {
-            self.end_terminal(&known.run.instance, None);
+            self.end_terminal(&known.run.instance);
             return Ok(());
         }
         let again = AssertUnwindSafe(self.finish(run, record, events)).catch_unwind().await;
@@ -185,34 +189,50 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
-        let transcript = super::transcript::read(dir).await.map_err(|error| {
+        let read = super::transcript::read(dir).await.map_err(|error| {
             Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
         })?;
         hit(Failpoint::TranscriptRead);
+        let (transcript, missing) = read.unzip();
+        let mut missing = missing.unwrap_or_default();
         if let Some(kept) = &transcript {
-            let end = kept.start.after(kept.bytes.len()).0;
-            run.instance.output_bytes = record.as_ref().map_or(end, |record| record.total_bytes);
+            let end = kept.start.after(kept.bytes.len());
+            run.instance.output_bytes = record.as_ref().map_or(end.0, |record| record.total_bytes);
+            let total = Offset(run.instance.output_bytes);
+            missing.extend((end < total).then_some((end, total)));
         }
+        let events = events.into_iter().map(|event| with_missing(event, &missing)).collect();
         let instance = run.instance.clone();
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
-        let stored = transcripts.first().map(|(_, kept)| Arc::new(StoredHistory::new(kept.clone())));
+        if let Some((_, kept)) = transcripts.first()
+            && let Some(terminal) = self.shared.terminals.get(id)
+        {
+            // Before anybody is told of the end: whoever then asks for the bytes gets them all.
+            terminal.history.move_to(Arc::new(StoredHistory::new(kept.clone())));
+            terminal.channel.extend_to(Offset(instance.output_bytes));
+        }
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
         hit(Failpoint::EndRecorded);
         self.shared.metrics.count_end(instance.state);
         self.shared.metrics.output_bytes.add(instance.output_bytes);
-        self.end_terminal(&instance, stored);
+        self.end_terminal(&instance);
         Ok(())
     }
 
     /// Whoever watches a run sees its end, which is stored.
-    fn end_terminal(&self, instance: &Instance, stored: Option<Arc<StoredHistory>>) {
-        let Some(terminal) = self.shared.terminals.get(instance.id) else { return };
-        if let Some(stored) = stored {
-            terminal.history.move_to(stored);
+    fn end_terminal(&self, instance: &Instance) {
+        if let Some(terminal) = self.shared.terminals.get(instance.id) {
+            terminal.channel.end(ended(instance));
         }
-        terminal.channel.extend_to(Offset(instance.output_bytes));
-        terminal.channel.end(ended(instance));
     }
+}
+
+/// The event of an end says which bytes could not be written, if any.
+fn with_missing(event: NewEvent, missing: &[(Offset, Offset)]) -> NewEvent {
+    if missing.is_empty() {
+        return event;
+    }
+    event.detail("missing", missing.iter().map(|(from, to)| vec![from.0, to.0]).collect::<Vec<_>>())
 }
 
 /// How a run's terminal ended, for its viewers.

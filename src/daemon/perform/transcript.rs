@@ -13,17 +13,20 @@ use crate::store::Transcript;
 /// One read, in bytes.
 const PIECE: usize = 1 << 20;
 
+/// Ranges of bytes that could not be written; at most as many as there are segments.
+pub(super) type Missing = Vec<(Offset, Offset)>;
+
 /// What a run wrote, as far as its journal holds it; `None` when there is no journal.
 ///
 /// # Errors
 /// When it is there and could not be read for a minute.
-pub(super) async fn read(dir: PathBuf) -> io::Result<Option<Transcript>> {
+pub(super) async fn read(dir: PathBuf) -> io::Result<Option<(Transcript, Missing)>> {
     let mut tries = READ_TRIES;
     loop {
         let at = dir.clone();
         let read = tokio::task::spawn_blocking(move || read_blocking(&at)).await;
         match read.map_err(io::Error::other).flatten() {
-            Ok(transcript) => return Ok(Some(transcript)),
+            Ok(read) => return Ok(Some(read)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(dir = %dir.display(), "there is no journal; the run is kept without it");
                 return Ok(None);
@@ -36,13 +39,14 @@ pub(super) async fn read(dir: PathBuf) -> io::Result<Option<Transcript>> {
     }
 }
 
-fn read_blocking(dir: &Path) -> io::Result<Transcript> {
+fn read_blocking(dir: &Path) -> io::Result<(Transcript, Missing)> {
     let mut reader = Reader::new(dir);
     let (start, end) = reader.range()?;
-    let (start, bytes) = newest_contiguous(&mut reader, start, end)?;
+    let mut missing = Missing::new();
+    let (start, bytes) = newest_contiguous(&mut reader, start, end, &mut missing)?;
     let index = reader.index()?;
     let checkpoint = reader.checkpoint()?.filter(|checkpoint| checkpoint.offset == start);
-    Ok(Transcript {
+    let transcript = Transcript {
         start,
         line_count: memchr::memchr_iter(b'\n', &bytes).count() as u64,
         bytes,
@@ -50,11 +54,17 @@ fn read_blocking(dir: &Path) -> io::Result<Transcript> {
         sizes: index.sizes,
         checkpoint: checkpoint.map(|checkpoint| (checkpoint.size, checkpoint.dump)),
         created_at: TimeMs::now(),
-    })
+    };
+    Ok((transcript, missing))
 }
 
 /// The bytes after the last hole. A hole is there only where the disk was full; what is before it is dropped with it.
-fn newest_contiguous(reader: &mut Reader, mut start: Offset, end: Offset) -> io::Result<(Offset, Bytes)> {
+fn newest_contiguous(
+    reader: &mut Reader,
+    mut start: Offset,
+    end: Offset,
+    missing: &mut Missing,
+) -> io::Result<(Offset, Bytes)> {
     let mut bytes = BytesMut::new();
     loop {
         let at = start.after(bytes.len());
@@ -66,6 +76,7 @@ fn newest_contiguous(reader: &mut Reader, mut start: Offset, end: Offset) -> io:
             Found::End => return Ok((start, bytes.freeze())),
             Found::Missing { to, .. } => {
                 tracing::warn!(from = at.0, to = to.0, "bytes could not be written while the run lasted");
+                missing.push((at, to));
                 start = to;
                 bytes.clear();
             }

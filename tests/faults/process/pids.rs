@@ -130,7 +130,7 @@ async fn a_fork_bomb_is_stopped_and_the_daemon_answers_meanwhile() {
     std::fs::write(group.join("pids.max"), "200").unwrap();
     let world = roomy(Backend::Pty).await;
     let command =
-        format!("echo $$ > {}/cgroup.procs; echo up; b() {{ b | b & b; }}; b; sleep 1000", group.display());
+        format!("echo $$ > {}/cgroup.procs; (b() {{ b | b & b; }}; b) & exec sleep 1000", group.display());
     let id = world.run_command("demo", &command).await;
     world.until_running(&id).await;
     let mut slowest = Duration::ZERO;

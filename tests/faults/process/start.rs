@@ -76,6 +76,8 @@ async fn the_operators_limits_hold_and_nothing_else_is_inherited(backend: Backen
     let masks = words.iter().filter(|word| **word == "0000000000000000").count();
     assert_eq!(masks, 2, "{text}");
     assert_eq!(words[7..], ["0", "1", "2", "3"], "{text}");
+    let (seen, _) = world.outcome("demo", "cat /proc/self/oom_score_adj").await;
+    assert_eq!(seen.text(), "500\r\n", "who goes first when memory runs out");
     world.fsck();
 }
 

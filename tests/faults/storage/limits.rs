@@ -84,7 +84,7 @@ async fn without_memory_nothing_is_lost() {
     world.until_running(&big).await;
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", world.daemon_pid())).unwrap();
     let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
-    limit(&world, Resource::As, Some(pages * 4096 + (2 << 20)));
+    limit(&world, Resource::As, Some(pages * 4096 / 2));
     world.write("go", "");
     let deadline = Instant::now() + Duration::from_secs(15);
     let record = world.state_dir().join("instances").join(&big).join("exit.json");

@@ -8,13 +8,18 @@ use super::{RECOVERY, integrity, launched_again, outsider, try_launch};
 use crate::harness::{Backend, Viewer, World};
 use crate::process::roomy;
 
-/// Writes a line every millisecond until `$1` exists, and says last what the longest pause between two writes was, in milliseconds.
-const PRODUCER: &str = r#"use Time::HiRes qw(time sleep); $| = 1; my ($last, $worst, $n) = (time, 0, 0);
-until (-e $ARGV[0]) { print "line $n of many\n"; $n++; my $now = time; my $gap = $now - $last; $worst = $gap if $gap > $worst && $n > 100; $last = $now; sleep 0.001 }
-printf "longest %.1f lines %d end\n", $worst * 1000, $n;"#;
+/// Writes a line every millisecond until `$1` exists, and says last, in milliseconds, how long the longest write took and how late
+/// it woke at the latest, which is the machine's own noise.
+const PRODUCER: &str = r#"use Time::HiRes qw(time sleep); $| = 1; my ($worst, $late, $n) = (0, 0, 0);
+until (-e $ARGV[0]) {
+  my $began = time; print "line $n of many\n"; my $took = time - $began; $n++;
+  $worst = $took if $took > $worst && $n > 100;
+  $began = time; sleep 0.001; my $slept = time - $began - 0.001; $late = $slept if $slept > $late && $n > 100;
+}
+printf "longest %.1f late %.1f lines %d end\n", $worst * 1000, $late * 1000, $n;"#;
 
-/// Runs the producer while `meanwhile` lasts, watched all the time, and answers its longest pause in milliseconds.
-async fn longest_pause(world: &World, stop: &str, meanwhile: impl Future<Output = ()>) -> f64 {
+/// Runs the producer while `meanwhile` lasts, watched all the time, and answers its longest write and the noise.
+async fn longest_write(world: &World, stop: &str, meanwhile: impl Future<Output = ()>) -> (f64, f64) {
     world.write("demo/producer", PRODUCER);
     let id =
         world.run_command("demo", &format!("stty raw; perl producer {}", world.path(stop).display())).await;
@@ -22,7 +27,7 @@ async fn longest_pause(world: &World, stop: &str, meanwhile: impl Future<Output 
     let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
     viewer.follow(&mut seen, |seen| seen.at > 2000).await;
     let watching = async {
-        viewer.follow(&mut seen, |seen| seen.text().contains(" end\n")).await;
+        viewer.follow(&mut seen, |seen| seen.text().ends_with(" end\n")).await;
     };
     let stopping = async {
         meanwhile.await;
@@ -31,13 +36,13 @@ async fn longest_pause(world: &World, stop: &str, meanwhile: impl Future<Output 
     tokio::join!(watching, stopping);
     let text = seen.text();
     let words: Vec<&str> = text.lines().last().unwrap().split(' ').collect();
-    let lines: usize = words[3].parse().unwrap();
+    let lines: usize = words[5].parse().unwrap();
     assert!(
         seen.gaps.is_empty() && text.lines().count() == lines + 1,
         "{words:?} of {}",
         text.lines().count()
     );
-    words[1].parse().unwrap()
+    (words[1].parse().unwrap(), words[3].parse().unwrap())
 }
 
 /// Held by another program for longer than the daemon waits: launches are refused, output flows, and what ends is recorded after.
@@ -45,7 +50,7 @@ async fn longest_pause(world: &World, stop: &str, meanwhile: impl Future<Output 
 async fn a_locked_database_stalls_no_output_and_loses_no_end() {
     let world = roomy(Backend::Pty).await;
     let held = Duration::from_secs(if crate::long() { 30 } else { 7 });
-    let alone = longest_pause(&world, "stop.0", tokio::time::sleep(Duration::from_secs(3))).await;
+    let alone = longest_write(&world, "stop.0", tokio::time::sleep(Duration::from_secs(3))).await;
     let short = world.run_command("demo", "until [ -e ../go ]; do sleep 0.02; done; echo bye; exit 9").await;
     world.until_running(&short).await;
 
@@ -69,12 +74,12 @@ async fn a_locked_database_stalls_no_output_and_loses_no_end() {
         tokio::time::sleep(held.saturating_sub(began.elapsed())).await;
         lock.execute_batch("ROLLBACK").unwrap();
     };
-    let locked = longest_pause(&world, "stop.1", holding).await;
+    let locked = longest_write(&world, "stop.1", holding).await;
     let freed = Instant::now();
     let (again, took) = launched_again(&world, "exit 4").await;
     let done = world.until_ended(&short).await;
     println!(
-        "G6: longest pause of a producer {locked} ms with the database locked {held:?}, {alone} ms alone"
+        "G6: longest write (and noise) in ms with the database locked {held:?}: {locked:?}, without: {alone:?}"
     );
     println!("G12: after the lock a launch took {took:?}, the end was there after {:?}", freed.elapsed());
     assert!(
@@ -82,7 +87,8 @@ async fn a_locked_database_stalls_no_output_and_loses_no_end() {
         "{took:?} {:?}",
         freed.elapsed()
     );
-    assert!(locked <= 3.0 * alone + 20.0, "{locked} ms, {alone} ms without the lock");
+    let noise = alone.0.max(alone.1).max(locked.1);
+    assert!(locked.0 <= 10.0 + 2.0 * noise, "{locked:?} ms, {alone:?} ms without the lock");
     assert_eq!((&done["state"], &done["exit_code"]), (&json!("failed"), &json!(9)));
     assert_eq!(&world.transcript(&short).await.1[..], b"bye\r\n");
     assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);

@@ -93,6 +93,8 @@ function newTerminal(deps: TerminalDeps): Terminal {
     minimumContrastRatio: 4.5,
     theme: theme(),
     disableStdin: true,
+    // It logs what it cannot parse, which is the program's affair and may be without end.
+    logLevel: 'off',
     screenReaderMode: deps.screenReader,
     linkHandler: { activate: (_event, url) => deps.link(url), allowNonHttpProtocols: false },
   });
