@@ -33,7 +33,7 @@ pub(super) struct FoundRun {
 /// What carrying out a decision came to.
 enum Carried {
     /// It was; the orchestrator is to be told this.
-    Out(Option<Input>),
+    Out(Option<Box<Input>>),
     /// Not yet.
     Later,
 }
@@ -194,7 +194,7 @@ impl Performer {
                         state.live.insert(record.run.instance.id, Live::resumed(record.run.clone()));
                     }
                     match self.carry_out(decision, record, run, facts.tmux_up).await {
-                        Carried::Out(input) => inputs.extend(input),
+                        Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
                             let record = record.clone();
                             self.apart(move |it| async move { it.wait_for(record).await });
@@ -235,7 +235,7 @@ impl Performer {
                 if stop_tree {
                     self.stop_tree(id).await;
                 }
-                return Carried::Out(Some(Input::Shim { id, report: *report }));
+                return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
             }
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
@@ -301,7 +301,7 @@ impl Performer {
             match self.carry_out(decision, &record, Some(run), tmux_up).await {
                 Carried::Later => {}
                 Carried::Out(None) => return,
-                Carried::Out(Some(input)) => return self.wake(input).await,
+                Carried::Out(Some(input)) => return self.wake(*input).await,
             }
         }
     }
