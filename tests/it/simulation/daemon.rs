@@ -31,7 +31,7 @@ pub(super) struct Terminal {
 /// One thing a run's actor is to do.
 #[derive(Debug)]
 pub(super) enum Order {
-    Do(RunEffect),
+    Do(Box<RunEffect>),
     StopTree,
 }
 
@@ -194,7 +194,7 @@ impl Daemon {
         world.say(|| format!("   {}", brief(&format!("{effect:?}"))));
         match effect {
             Effect::Reply { to, answer } => self.answer(to, *answer, world, callers),
-            Effect::Run { id, effect } => self.order(id, Order::Do(*effect)),
+            Effect::Run { id, effect } => self.order(id, Order::Do(effect)),
             Effect::StopTree(id) => self.order(id, Order::StopTree),
             Effect::RecordEvents(events) => {
                 let job = Job::Record { events, ticket: None };
@@ -246,7 +246,7 @@ impl Daemon {
 
     /// Some of what waits shares a commit, or is refused together.
     fn commit(&mut self, world: &mut World, choices: &mut Choices) {
-        let refused = (world.quirks.store && !world.settling).then(|| choices.pick(12)).unwrap_or_default();
+        let refused = if world.quirks.store && !world.settling { choices.pick(12) } else { 0 };
         let count = 1 + choices.pick(self.writes.len());
         let batch: Vec<_> = self.writes.drain(..count).collect();
         for (ticket, write) in batch {

@@ -14,6 +14,10 @@ use super::jobs::Job;
 use super::store::{Write, Wrote};
 use super::world::{Asked, Dir, Stage, Window, World, short};
 
+fn is_last(order: &Order) -> bool {
+    matches!(order, Order::Do(effect) if matches!(effect.as_ref(), RunEffect::Release | RunEffect::Leave))
+}
+
 /// Whether the shim that was started for a run listens, or never will.
 pub(super) fn shim_decided(id: InstanceId, world: &World) -> bool {
     let boots = |shim: &&super::world::Shim| shim.instance == id && matches!(shim.stage, Stage::Booting);
@@ -32,7 +36,7 @@ impl Daemon {
                 actor.orders.push_front(order);
                 self.actors.insert(id, actor);
             }
-            None if matches!(order, Order::Do(RunEffect::Release | RunEffect::Leave)) => {}
+            None if is_last(&order) => {}
             None => {
                 self.actors.insert(id, Actor { at: At::Begin, ..actor });
             }
@@ -49,7 +53,7 @@ impl Daemon {
         choices: &mut Choices,
     ) -> Option<At> {
         let effect = match order {
-            Order::Do(effect) => effect,
+            Order::Do(effect) => effect.as_ref(),
             Order::StopTree => {
                 self.stop_tree(id, world);
                 return None;

@@ -44,11 +44,13 @@ fn drop(choices: &mut Vec<u32>, at: usize, size: usize) {
     choices.drain(at..(at + size).min(choices.len()));
 }
 
+#[expect(clippy::ptr_arg, reason = "one type for every change")]
 fn dull(choices: &mut Vec<u32>, at: usize, size: usize) {
     let end = (at + size).min(choices.len());
     choices[at..end].fill(0);
 }
 
+#[expect(clippy::ptr_arg, reason = "one type for every change")]
 fn lower(choices: &mut Vec<u32>, at: usize, size: usize) {
     if size == 1 {
         choices[at] /= 2;
