@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::run::Order;
 use crate::backend::Scopes;
@@ -20,6 +20,8 @@ use crate::store::{Change, Error, NewEvent, Registered};
 
 /// Effects waiting for one run's actor. A run meets fewer than a dozen in its whole life.
 const RUN_QUEUE: usize = 64;
+/// Ends that are stored at one time, each with a whole transcript in memory; further ones wait, their bytes still on disk.
+const STORING: usize = 2;
 /// How long a change that must not be lost waits before it is tried again, in milliseconds.
 const RETRY_MS: u64 = 1000;
 
@@ -54,11 +56,17 @@ pub(in crate::daemon) struct Performer {
     pub(super) shared: Arc<Shared>,
     pub(super) places: Arc<Places>,
     pub(super) runs: Arc<DashMap<InstanceId, mpsc::Sender<Order>>>,
+    pub(super) storing: Arc<Semaphore>,
 }
 
 impl Performer {
     pub(in crate::daemon) fn new(shared: Arc<Shared>, places: Places) -> Self {
-        Self { shared, places: Arc::new(places), runs: Arc::default() }
+        Self {
+            shared,
+            places: Arc::new(places),
+            runs: Arc::default(),
+            storing: Arc::new(Semaphore::new(STORING)),
+        }
     }
 
     /// Starts an effect and returns at once.

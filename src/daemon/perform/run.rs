@@ -189,6 +189,8 @@ impl Performer {
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
         let dir = self.places.dir(id);
+        // It is never closed, so there is always a place in the end.
+        let _place = self.storing.acquire().await;
         let read = super::transcript::read(dir).await.map_err(|error| {
             Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
         })?;
