@@ -423,7 +423,7 @@ fn i5_and_i6_a_stream_is_its_runs_output() {
     check(|it| it.streams[0].frames[3] = Frame::Cut, &[]);
     let longer = Frame::Output { offset: 12, bytes: [&whole[12..], b"!"].concat().into() };
     check(frame(3, longer), &["I5 bytes that are not kept", "I5 bytes 46 to 47 came twice"]);
-    let others = Frame::Output { offset: 12, bytes: output(DONE).slice(..36) };
+    let others = Frame::Output { offset: 12, bytes: output(DONE).slice(..34) };
     check(frame(3, others), &["I6 output of run"]);
     let early = |it: &mut Evidence| {
         it.streams[0].frames.truncate(1);
