@@ -203,7 +203,8 @@ impl Performer {
             self.abort(instance.id).await;
         }
         let pid = reached.pid.filter(|_| instance.pid.is_none());
-        Carried::Out(pid.map(|pid| Input::Shim { id: instance.id, report: ShimReport::Started { pid } }))
+        let started = |pid| Input::Shim { id: instance.id, report: ShimReport::Started { pid } };
+        Carried::Out(pid.map(|pid| Box::new(started(pid))))
     }
 
     /// Says, once after a start, that a run can only be watched.
