@@ -158,6 +158,8 @@ pub struct Process {
     pub started_at: TimeMs,
     /// The instance whose shim it is.
     pub shim_of: Option<InstanceId>,
+    /// The instance above whose shim it is, to end what a killed shim held.
+    pub ward_of: Option<InstanceId>,
 }
 
 impl Process {

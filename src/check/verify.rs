@@ -15,7 +15,7 @@ use super::violation::{Invariant, Unjudged, Violation};
 /// Looks for violations of one kind.
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     launches::keys,
     launches::events,
     launches::told_runs_last,
@@ -24,6 +24,7 @@ const RULES: [Rule; 16] = [
     ends::records,
     ends::events,
     lives::shims,
+    lives::wards,
     lives::rows,
     lives::panes,
     lives::commands,

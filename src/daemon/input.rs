@@ -107,6 +107,8 @@ pub enum ShimReport {
         /// Its process id.
         pid: u32,
     },
+    /// The command ended before the shim knew of a stop: others of its tree may live, and `Ended` follows if one is asked for.
+    Exited(Box<ExitRecord>),
     /// The command ended or could not be started, and of a stopped one nothing of its tree lives; this is the record.
     Ended(Box<ExitRecord>),
     /// The same, because the tmux server went away under it.

@@ -1,5 +1,6 @@
 // Questions that a program prints, live and shown again: it reads what a person typed and what one terminal answered, nothing else.
-// On tmux that one is tmux. On a PTY it is the viewer last worked in; what it shows again it does not answer.
+// On tmux that one is tmux. On a PTY it is the viewer last worked in: the daemon says of each byte
+// of output which viewer may answer it, and of what is shown again that nobody may.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -140,6 +141,26 @@ for (const backend of ['tmux', 'pty']) {
       const answers = await nothingElse(corpus());
       assert.match(answers, /^\x1b\[\?1;2c/, 'the first question is who is there');
       assert.ok(answers.endsWith(SYNC.answer));
+    });
+
+    test('another browser of the same size adds no answer, whoever works last', async () => {
+      const [page, other] = [await openDemo(kas), await openDemo(kas)];
+      const ask = (text) => `\x1b[c\x1b[6n\x1b]11;?\x07\x1b[?2026$p${text}\r\n`;
+      const [{ command, sent }, round] = [recorder(Buffer.concat([Buffer.from(ask('asked')), Buffer.from(SYNC.ask)])), '\x1b[?1;2c'];
+      await runAdHoc(page, command);
+      await shows(page, 'the recorder waits');
+      await ready(page);
+      await other.goto(page.url());
+      await ready(other);
+      await other.locator('.xterm-helper-textarea').focus();
+      await type(other, 'g');
+      await answered(sent);
+      for (const each of [page, other]) await shows(each, 'all is printed');
+      await end(page);
+      const got = sent().toString('latin1');
+      assert.equal(got.split(round).length - 1, 1, readable(sent()));
+      assert.equal(got.split(SYNC.answer).length - 1, 1, readable(sent()));
+      assert.ok(got.startsWith('g') && got.endsWith(`${SYNC.answer}\x1d`), readable(sent()));
     });
 
     test(`${RANDOM} random sequences from seed ${SEED}`, async () => {

@@ -26,12 +26,18 @@ use plant::Plant;
 use run::{Outcome, run};
 
 /// Seeds that CI runs.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 const LONG_SEEDS: u64 = 20_000;
 const THREADS: u64 = 2;
 
 /// Seeds that once found something, and what.
-const FOUND: [(&str, u64); 0] = [];
+const FOUND: [(&str, u64); 5] = [
+    ("a project stayed although its last launch could not be recorded; a directory outlived its record", 64),
+    ("a stop was answered while others of the tree lived", 239),
+    ("the window of a run that never started stayed for ever", 322),
+    ("a run given up by a restart forgot who wanted it stopped", 402),
+    ("after a power loss a run was said never to have run", 545),
+];
 
 fn seed(seed: u64, plant: Plant) -> Outcome {
     run(Choices::seeded(seed), plant, false)

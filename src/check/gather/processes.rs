@@ -27,8 +27,11 @@ fn process(pid: u32, instances: &Path, booted_at: i64) -> Option<Process> {
     // A name need not be UTF-8.
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let args = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    parse(pid, &String::from_utf8_lossy(&stat), booted_at)
-        .map(|process| Process { shim_of: shim_of(&args, instances), ..process })
+    parse(pid, &String::from_utf8_lossy(&stat), booted_at).map(|it| Process {
+        shim_of: of(&args, b"shim", instances),
+        ward_of: of(&args, b"ward", instances),
+        ..it
+    })
 }
 
 /// Reads `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything, so fields count from the last parenthesis.
@@ -38,13 +41,23 @@ fn parse(pid: u32, stat: &str, booted_at: i64) -> Option<Process> {
     // The kernel shows every architecture 100 ticks a second (`USER_HZ`).
     let started_at = TimeMs(booted_at + ticks * 10);
     let state = fields.first()?.chars().next()?;
-    Some(Process { pid, parent: fields.get(1)?.parse().ok()?, state, started_at, shim_of: None })
+    Some(Process {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        state,
+        started_at,
+        shim_of: None,
+        ward_of: None,
+    })
 }
 
-/// Whose shim it is by its arguments, `kas shim DIR`, where DIR is below `instances`.
-fn shim_of(args: &[u8], instances: &Path) -> Option<InstanceId> {
+/// Whose shim or ward it is by its arguments, `kas shim DIR`, where DIR is below `instances`.
+fn of(args: &[u8], role: &[u8], instances: &Path) -> Option<InstanceId> {
     let args: Vec<&[u8]> = args.strip_suffix(b"\0")?.split(|byte| *byte == 0).collect();
-    let [_, b"shim", dir] = args[..] else { return None };
+    let [_, word, dir] = args[..] else { return None };
+    if word != role {
+        return None;
+    }
     let dir = Path::new(OsStr::from_bytes(dir));
     let parent = dir.parent()?;
     let same = parent == instances
@@ -91,10 +104,11 @@ mod tests {
     fn a_shim_is_known_by_its_arguments() {
         let id = InstanceId::from_parts(1, 2);
         let check = |args: String, expect: bool| {
-            let found = shim_of(args.as_bytes(), Path::new("/s/instances"));
+            let found = of(args.as_bytes(), b"shim", Path::new("/s/instances"));
             assert_eq!(found, expect.then_some(id), "{args:?}");
         };
         check(format!("/bin/kas\0shim\0/s/instances/{id}\0"), true);
+        check(format!("/bin/kas\0ward\0/s/instances/{id}\0"), false);
         check(format!("/bin/kas\0shim\0/t/instances/{id}\0"), false);
         check(format!("tmux\0new-window\0--\0/bin/kas\0shim\0/s/instances/{id}\0"), false);
         check(format!("sh\0-c\0kas shim /s/instances/{id}\0"), false);

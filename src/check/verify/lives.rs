@@ -41,6 +41,16 @@ pub(super) fn shims(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
+/// A ward is gone when what its shim held is.
+pub(super) fn wards(view: &View<'_>, found: &mut Vec<Violation>) {
+    for ward in view.all.processes.iter().filter(|it| !it.is_ended() && !it.is_halted()) {
+        let Some(id) = ward.ward_of.filter(|id| !view.shims.contains_key(id)) else { continue };
+        if view.runs.get(&id).is_none_or(|row| row.run.instance.state.is_terminal()) {
+            say(found, Invariant::NoOrphans, run(id), "it is over and the ward of its shim lives");
+        }
+    }
+}
+
 /// Whether the shim stays in its window after the end, to be read there.
 fn stays(directory: &Directory) -> bool {
     directory.spec.as_ref().is_ok_and(|spec| spec.keep_window) && has_ended(directory)
@@ -115,9 +125,9 @@ pub(super) fn panes(view: &View<'_>, found: &mut Vec<Violation>) {
     let in_windows = view.runs.values().map(|row| &row.run.instance);
     for it in in_windows.filter(|it| it.state == RunState::Running && it.backend == BackendKind::Tmux) {
         let shims = view.shims.get(&it.id).into_iter().flatten();
-        // The window's process is the ward, and below it is the shim.
-        let of = |pane: u32, shim: u32| pane == shim || view.descends(shim, pane);
-        let shown = |shim: &&Process| census.panes.iter().any(|pane| of(pane.pid, shim.pid));
+        // A window's process is the shim's ward; one whose ward was killed is in no window either.
+        let shown =
+            |shim: &&Process| census.panes.iter().any(|pane| [shim.pid, shim.parent].contains(&pane.pid));
         if shims.into_iter().any(|shim| !shim.is_halted() && !shown(shim)) {
             say(found, Invariant::NoOrphans, run(it.id), "it runs on tmux and its shim is in no window");
         }
@@ -145,9 +155,10 @@ pub(super) fn commands(view: &View<'_>, found: &mut Vec<Violation>) {
 pub(super) fn zombies(view: &View<'_>, found: &mut Vec<Violation>) {
     for zombie in view.all.processes.iter().filter(|process| process.state == 'Z') {
         let parent = view.processes.get(&zombie.parent).filter(|parent| !parent.is_halted());
+        let ours = |parent: &Process| parent.shim_of.or(parent.ward_of).is_some();
         let whose = match parent {
             Some(parent) if view.all.daemon.pid() == Some(parent.pid) && view.works() => "the daemon",
-            Some(parent) if parent.shim_of.is_some() => "a shim",
+            Some(parent) if ours(parent) => "a shim",
             Some(_) | None => continue,
         };
         let sentence = format!("it has ended and {whose} does not reap it");

@@ -36,9 +36,9 @@ struct Heard {
     /// What is being passed on, and whether for the second time.
     event: Option<Event>,
     again: bool,
-    /// An end that counts when nothing of the tree lives.
+    /// The end, told once more when nothing of the tree lives; the orchestrator takes the first that counts.
     record: Option<Box<ExitRecord>>,
-    /// The end was passed on.
+    /// It was told for the last time.
     told: bool,
 }
 /// How often what a run left on disk is tried to be read, and the pause between.
@@ -246,11 +246,12 @@ impl Performer {
                 hit(Failpoint::StartHeard);
                 self.report(id, ShimReport::Started { pid }).await;
             }
-            Event::Exited(ended) if terminal.stopping() => heard.record = Some(ended),
             Event::Exited(ended) => {
-                hit(Failpoint::ExitHeard);
-                heard.told = true;
-                self.report_end(id, ended).await;
+                heard.record = Some(ended.clone());
+                if !terminal.stopping() {
+                    hit(Failpoint::ExitHeard);
+                    self.report_exit(id, ended).await;
+                }
             }
             Event::Stopped => {
                 if let Some(record) = heard.record.take() {
@@ -267,6 +268,14 @@ impl Performer {
 
     async fn report(&self, id: InstanceId, report: ShimReport) {
         self.wake(Input::Shim { id, report }).await;
+    }
+
+    /// Tells that the command ended; a stop may be on its way all the same.
+    async fn report_exit(&self, id: InstanceId, record: Box<ExitRecord>) {
+        if record.cause == Cause::Itself {
+            return self.report(id, ShimReport::Exited(record)).await;
+        }
+        self.report_end(id, record).await;
     }
 
     /// Tells an end. A window that closed under a run was closed by the operator, or its server is gone.

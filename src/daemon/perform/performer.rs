@@ -166,6 +166,9 @@ impl Performer {
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
+        for run in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(run.id));
+        }
         self.shared.files.forget(id);
         // Before the records: a directory that no record knows would be left alone for ever.
         for instance in self.shared.store.all_ended(id.clone()).await? {

@@ -132,7 +132,7 @@ fn record(exit: Exit) -> ExitRecord {
 }
 
 fn process(pid: u32, parent: u32, shim_of: Option<InstanceId>) -> Process {
-    Process { pid, parent, state: 'S', started_at: TimeMs(1_000_000), shim_of }
+    Process { pid, parent, state: 'S', started_at: TimeMs(1_000_000), shim_of, ward_of: None }
 }
 
 fn stream(at: usize) -> Stream {
@@ -303,6 +303,9 @@ fn i3_what_lives_is_recorded_and_what_is_recorded_lives() {
         },
         &["I3 neither a process nor a directory"],
     );
+    let ward = |at: usize| Process { ward_of: Some(id(at)), ..process(4002, 1, None) };
+    check(|it| it.processes.push(ward(LIVE)), &[]);
+    check(|it| it.processes.push(ward(DONE)), &["I3 the ward of its shim lives"]);
     check(|it| it.processes[2].parent = 1, &["I3 does not hold its process"]);
     check(|it| it.processes[1].shim_of = Some(id(DONE)), &["I3 directory is gone", "I3 no process holds it"]);
     check(|it| it.processes.push(process(6000, 1, Some(id(77)))), &["I3 directory is gone"]);

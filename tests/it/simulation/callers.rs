@@ -135,7 +135,7 @@ impl Callers {
         world.say(|| format!("asked: {request:?}"));
         let input = match request.clone() {
             Request::Launch { project, task, key, restarts } => {
-                self.launch(project, task, key, restarts, daemon, world)
+                self.launch(request, (project, task, key), restarts, (daemon, world))
             }
             Request::Confirm { project, question, proceed } => {
                 let id = new_id(world);
@@ -192,12 +192,10 @@ impl Callers {
 
     fn launch(
         &mut self,
-        project: usize,
-        task: Option<usize>,
-        key: Option<&'static str>,
+        request: Request,
+        (project, task, key): (usize, Option<usize>, Option<&'static str>),
         restarts: Option<InstanceId>,
-        daemon: &Daemon,
-        world: &mut World,
+        (daemon, world): (&Daemon, &mut World),
     ) -> Option<Input> {
         let id: ProjectId = PROJECTS[project].parse().unwrap();
         let known = daemon.state.projects.get(&id)?.clone();
@@ -217,7 +215,7 @@ impl Callers {
         });
         let asks = restarts.is_none() && def.is_some_and(|def| def.confirm);
         let ask = asks.then(|| format!("question {}", world.number()));
-        let reply = self.expect(Request::Launch { project, task, key, restarts }, Some(instance));
+        let reply = self.expect(request, Some(instance));
         Some(Input::Launch { reply, actor: ada(), plan, ask })
     }
 

@@ -1,7 +1,7 @@
 //! What must hold: after every step, of every row that is written, of every answer, and when everything is quiet.
 
 use kas::daemon::State;
-use kas::model::{ErrorWord, EventKind, Exit, Instance, InstanceId, ProjectId, RunState};
+use kas::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, ProjectId, RunState};
 use kas::policy;
 use kas::store::Record;
 
@@ -13,6 +13,7 @@ pub(super) fn row(id: InstanceId, before: Option<&Record>, world: &mut World) {
     let Some(record) = world.store.runs.get(&id).cloned() else { return };
     let instance = &record.run.instance;
     let name = short(id);
+    world.truth(id);
     if let Some(before) = before.filter(|before| before.run.instance.state.is_terminal()) {
         let same = before.run == record.run;
         world.check(same, || format!("the end of {name} changed to {instance:?}"));
@@ -118,8 +119,8 @@ pub(super) fn quiet(live: &State, world: &mut World) {
     world.check(live.removing.is_empty(), || format!("{:?} is being removed for ever", live.removing));
     let windows: Vec<_> = world.tmux.windows.values().map(|window| window.instance).collect();
     for id in windows {
-        let has = world.store.runs.get(&id).map(|record| record.run.instance.tmux_window.is_some());
-        world.check(has == Some(true), || format!("a window of {} is left ({has:?})", short(id)));
+        let of = world.store.runs.get(&id).map(|record| record.run.instance.backend);
+        world.check(of == Some(BackendKind::Tmux), || format!("a window of {} is left ({of:?})", short(id)));
     }
 }
 

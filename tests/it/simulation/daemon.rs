@@ -31,7 +31,7 @@ pub(super) struct Terminal {
 /// One thing a run's actor is to do.
 #[derive(Debug)]
 pub(super) enum Order {
-    Do(RunEffect),
+    Do(Box<RunEffect>),
     StopTree,
 }
 
@@ -194,7 +194,7 @@ impl Daemon {
         world.say(|| format!("   {}", brief(&format!("{effect:?}"))));
         match effect {
             Effect::Reply { to, answer } => self.answer(to, *answer, world, callers),
-            Effect::Run { id, effect } => self.order(id, Order::Do(*effect)),
+            Effect::Run { id, effect } => self.order(id, Order::Do(effect)),
             Effect::StopTree(id) => self.order(id, Order::StopTree),
             Effect::RecordEvents(events) => {
                 let job = Job::Record { events, ticket: None };
@@ -246,7 +246,7 @@ impl Daemon {
 
     /// Some of what waits shares a commit, or is refused together.
     fn commit(&mut self, world: &mut World, choices: &mut Choices) {
-        let refused = (world.quirks.store && !world.settling).then(|| choices.pick(12)).unwrap_or_default();
+        let refused = if world.quirks.store && !world.settling { choices.pick(12) } else { 0 };
         let count = 1 + choices.pick(self.writes.len());
         let batch: Vec<_> = self.writes.drain(..count).collect();
         for (ticket, write) in batch {
@@ -301,11 +301,16 @@ impl Daemon {
                 let report = ShimReport::Started { pid };
                 return self.inbox.push_back(Input::Shim { id, report });
             }
-            Some(Told::Exited(record)) if terminal.stopping => {
-                terminal.record = Some(record);
-                None
+            Some(Told::Exited(record)) => {
+                terminal.record = Some(record.clone());
+                if terminal.stopping {
+                    return;
+                }
+                if record.cause == Cause::Itself {
+                    return self.inbox.push_back(Input::Shim { id, report: ShimReport::Exited(record) });
+                }
+                return self.tell_end(id, record, world);
             }
-            Some(Told::Exited(record)) => Some(record),
             Some(Told::Stopped) => terminal.record.take(),
             None => {
                 terminal.left = true;
@@ -322,11 +327,14 @@ impl Daemon {
         };
         if let Some(record) = ended {
             terminal.told = true;
-            let crashed = self.served.is_some_and(|server| world.tmux.crashed.contains(&server));
-            let gone = record.cause == Cause::WindowClosed && crashed;
-            let report = end_report(record, gone);
-            self.inbox.push_back(Input::Shim { id, report });
+            self.tell_end(id, record, world);
         }
+    }
+
+    fn tell_end(&mut self, id: InstanceId, record: Box<ExitRecord>, world: &World) {
+        let crashed = self.served.is_some_and(|server| world.tmux.crashed.contains(&server));
+        let report = end_report(record, crashed);
+        self.inbox.push_back(Input::Shim { id, report });
     }
 }
 

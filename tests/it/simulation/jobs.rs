@@ -1,7 +1,7 @@
 //! What the daemon does beside the runs' actors: deleting, projects, events, and requests on their way in.
 
 use kas::daemon::{Code, DeleteTarget, Input, Project, Refusal, Reply, ReplyId};
-use kas::model::{EventKind, Instance, InstanceId, ProjectId, TaskName};
+use kas::model::{BackendKind, EventKind, Instance, InstanceId, ProjectId, TaskName};
 use kas::policy;
 use kas::store::{Change, NewEvent, Record, Registered};
 
@@ -163,8 +163,11 @@ impl Daemon {
                 Err(error) => Err(error.into()),
             });
         }
-        for instance in ended.iter().filter(|instance| instance.tmux_window.is_some()) {
+        for instance in ended.iter().filter(|instance| instance.backend == BackendKind::Tmux) {
             world.kill_windows_of(|window| window.instance == instance.id);
+        }
+        for instance in &ended {
+            world.dirs.remove(&instance.id);
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         Err(self.submit(Write::Change(Box::new(Change { deletes, ..Change::default() })), world))
@@ -197,6 +200,12 @@ impl Daemon {
     ) -> Option<Job> {
         let Some(result) = ticket.and_then(|ticket| self.answers.remove(&ticket)) else {
             world.kill_windows_of(|window| window.project == id);
+            let over = |run: &InstanceId| {
+                let record = world.store.runs.get(run).map(|record| &record.run.instance);
+                record.is_some_and(|it| it.project_id == id && it.state.is_terminal())
+            };
+            let dirs: Vec<_> = world.dirs.keys().copied().filter(over).collect();
+            dirs.iter().for_each(|run| drop(world.dirs.remove(run)));
             let ticket = Some(self.submit(Write::RemoveProject(id.clone(), Vec::new()), world));
             return Some(Job::RemoveProject { reply, id, ticket });
         };

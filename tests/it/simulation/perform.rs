@@ -14,6 +14,10 @@ use super::jobs::Job;
 use super::store::{Write, Wrote};
 use super::world::{Asked, Dir, Stage, Window, World, short};
 
+fn is_last(order: &Order) -> bool {
+    matches!(order, Order::Do(effect) if matches!(effect.as_ref(), RunEffect::Release | RunEffect::Leave))
+}
+
 /// Whether the shim that was started for a run listens, or never will.
 pub(super) fn shim_decided(id: InstanceId, world: &World) -> bool {
     let boots = |shim: &&super::world::Shim| shim.instance == id && matches!(shim.stage, Stage::Booting);
@@ -32,7 +36,7 @@ impl Daemon {
                 actor.orders.push_front(order);
                 self.actors.insert(id, actor);
             }
-            None if matches!(order, Order::Do(RunEffect::Release | RunEffect::Leave)) => {}
+            None if is_last(&order) => {}
             None => {
                 self.actors.insert(id, Actor { at: At::Begin, ..actor });
             }
@@ -49,7 +53,7 @@ impl Daemon {
         choices: &mut Choices,
     ) -> Option<At> {
         let effect = match order {
-            Order::Do(effect) => effect,
+            Order::Do(effect) => effect.as_ref(),
             Order::StopTree => {
                 self.stop_tree(id, world);
                 return None;
@@ -226,6 +230,10 @@ impl Daemon {
         let Some((pipe, ..)) = world.connect(id) else { return Err("no shim listens") };
         let Some(terminal) = self.terminals.get_mut(&id) else { return Err("no terminal") };
         if terminal.pipe.is_some() {
+            if let Some(pipe) = world.pipes.get_mut(&pipe) {
+                pipe.asked.push_back(Asked::Abort);
+                pipe.daemon_gone = true;
+            }
             return Err("held already");
         }
         (terminal.pipe, terminal.in_window) = (Some(pipe), names.is_some());

@@ -113,7 +113,6 @@ impl Plant {
             (Self::ForgetsEnd, RunEffect::Finish { .. }) | (Self::ForgetsRelease, RunEffect::Release) => {
                 return Vec::new();
             }
-            (Self::LeavesGate, RunEffect::OpenGate) => {}
             _ => {}
         }
         vec![effect]

@@ -15,7 +15,7 @@ use super::store::Write;
 use super::world::{Quirks, World};
 
 /// Turns after which a run that does not become quiet is wrong.
-const QUIET_IN: usize = 6_000;
+const QUIET_IN: usize = 2_000;
 
 /// What came of a run.
 pub(super) struct Outcome {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kas::journal::{Cause, Ending, ExitRecord, Nonce};
-use kas::model::{Exit, InstanceId, ProjectId, TimeMs};
+use kas::model::{ErrorWord, Exit, InstanceId, ProjectId, TimeMs};
 use kas::shim::Phase;
 
 use super::choices::Choices;
@@ -361,8 +361,11 @@ impl World {
             }
             return;
         };
+        let Some(instance) = self.shims.get(&id).map(|shim| shim.instance) else { return };
+        if asked == Asked::Stop {
+            self.check_wish(instance);
+        }
         let Some(shim) = self.shims.get_mut(&id) else { return };
-        let instance = shim.instance;
         let (waits, over) = (matches!(shim.stage, Stage::Waiting), matches!(shim.stage, Stage::Ended { .. }));
         match asked {
             Asked::OpenGate if waits => self.start_command(id, choices),
@@ -382,16 +385,27 @@ impl World {
         self.say(|| format!("shim {id} of {} did {asked:?}", short(instance)));
     }
 
+    /// Nothing is signalled before it is on disk why.
+    fn check_wish(&mut self, instance: InstanceId) {
+        let run = self.store.runs.get(&instance).map(|record| &record.run);
+        let known = run.is_none_or(|run| run.stop.is_some() || run.instance.state.is_terminal());
+        let known = known || self.quirks.give_up;
+        self.check(known, || format!("{} is ended and nobody is known to want it", short(instance)));
+    }
+
     fn start_command(&mut self, id: u32, choices: &mut Choices) {
         let instance = self.shims[&id].instance;
         if choices.happens(20) {
             let text = "no such shell".to_owned();
             return self.end(id, Ending::SpawnFailed { errno: Some(2), text });
         }
-        let row = self.store.runs.get(&instance).map(|record| record.run.instance.state);
+        let row = self.store.runs.get(&instance).map(|record| &record.run.instance);
+        let (state, word) = (row.map(|row| row.state), row.and_then(|row| row.error));
         let refused = self.refused.contains(&instance);
-        self.check(row.is_some_and(|state| !state.is_terminal()) && !refused, || {
-            format!("{} was started while its row says {row:?} (refused: {refused})", short(instance))
+        // A run given up by a restart may be let go by the daemon before it, and is ended at once.
+        let given_up = word == Some(ErrorWord::DaemonRestart);
+        self.check((state.is_some_and(|state| !state.is_terminal()) || given_up) && !refused, || {
+            format!("{} was started while its row says {state:?} (refused: {refused})", short(instance))
         });
         let others = choices.happens(4);
         let truth = self.truth(instance);
@@ -451,8 +465,17 @@ impl World {
         let stays = shim.keep && shim.window.is_some();
         match shim.stage {
             Stage::Booting | Stage::Draining(_) => true,
-            Stage::Waiting => eager && !self.has_peers(id),
-            Stage::Running => eager || shim.stopping,
+            // A shim that waits for somebody leaves when its directory is gone.
+            Stage::Waiting => {
+                let listens = self.dirs.get(&shim.instance).is_some_and(|dir| dir.listens == Some(id));
+                !self.has_peers(id) && (eager || !listens)
+            }
+            // When all is quiet a command ends by itself, but not one that somebody wants stopped.
+            Stage::Running => {
+                let record = self.store.runs.get(&shim.instance);
+                let wanted = record.is_some_and(|record| record.run.stop.is_some());
+                shim.stopping || (eager && !(self.settling && wanted))
+            }
             Stage::Ended { stored, .. } => {
                 (!stored && !self.disk_full)
                     || shim.stopping
@@ -506,6 +529,8 @@ impl World {
     /// The process is gone.
     pub(super) fn remove_shim(&mut self, id: u32) {
         let Some(shim) = self.shims.remove(&id) else { return };
+        // Who outlives a shim that was not told to stop was let go: nobody can prove it its own any more.
+        self.truth(shim.instance).others &= shim.stopping;
         for pipe in self.pipes.values_mut().filter(|pipe| pipe.shim == id) {
             pipe.shim_gone = true;
         }
