@@ -23,6 +23,7 @@ pub mod broker;
 pub mod shim;
 pub mod backend;
 // ---- application
+pub mod check;
 pub mod daemon;
 pub mod web;
 pub mod api;

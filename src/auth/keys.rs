@@ -179,7 +179,7 @@ impl Keys {
     #[must_use]
     pub fn session(&self, cookie: &str, key: &str, now: TimeMs) -> Option<Actor> {
         let (cookie, key) = (Hash::of(cookie), Hash::of(key));
-        let mut live = self.sessions.iter().filter(|session| now < session.expires_at);
+        let mut live = self.sessions.iter().filter(|session| session.works(now));
         let session = live.find(|session| session.cookie == cookie && session.key == key)?;
         Some(self.actor(session_credential(session), session.scope))
     }
@@ -206,7 +206,7 @@ impl Keys {
         let credential = self.socket_tickets.take(ticket, now)?;
         let session = self.sessions.iter().find(|session| session_credential(session) == credential)?;
         let same = cookies.iter().any(|cookie| Hash::of(cookie) == session.cookie);
-        (same && now < session.expires_at).then(|| self.actor(credential, session.scope))
+        (same && session.works(now)).then(|| self.actor(credential, session.scope))
     }
 }
 

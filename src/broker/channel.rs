@@ -90,6 +90,7 @@ enum Place {
 pub struct Channel {
     inner: Mutex<Inner>,
     history: Option<Arc<dyn History>>,
+    ring_cap: usize,
     /// Grows by one with every change. Receivers see the newest value only, so there is no queue to bound.
     version: watch::Sender<u64>,
     pub(super) slot: Slot,
@@ -98,12 +99,15 @@ pub struct Channel {
 impl Channel {
     /// Memory for one terminal's newest bytes, in bytes, where nothing else was asked for.
     pub const RING_CAP: usize = 1 << 20;
+    /// The same while nobody watches it: history has what the next viewer will want, and there may be hundreds of terminals.
+    const UNWATCHED_CAP: usize = 64 << 10;
 
     /// A live terminal whose next byte has offset `start`; bytes before it are in `history`.
     #[must_use]
     pub fn new(start: Offset, size: Size, history: Option<Arc<dyn History>>, ring_cap: usize) -> Self {
         let inner = Inner { ring: Ring::new(start, ring_cap), size, ended: None };
-        Self { inner: Mutex::new(inner), history, version: watch::Sender::new(0), slot: Slot::default() }
+        let (inner, version) = (Mutex::new(inner), watch::Sender::new(0));
+        Self { inner, history, ring_cap, version, slot: Slot::default() }
     }
 
     /// A finished terminal, all of it in `history`.
@@ -130,6 +134,7 @@ impl Channel {
         if gap {
             inner.ring.restart(at);
         }
+        inner.ring.limit(self.cap_now());
         inner.ring.append(&bytes[known..]);
         drop(inner);
         self.bump();
@@ -239,6 +244,11 @@ impl Channel {
         };
         let task = tokio::task::spawn_blocking(move || behind(history.as_ref(), from, ring_start, max));
         task.await.unwrap_or(Read::Dropped { to: ring_start, reason: GapReason::Unrecoverable })
+    }
+
+    fn cap_now(&self) -> usize {
+        let unwatched = self.history.is_some() && self.version.receiver_count() == 0;
+        if unwatched { self.ring_cap.min(Self::UNWATCHED_CAP) } else { self.ring_cap }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -107,6 +107,8 @@ pub enum ShimReport {
         /// Its process id.
         pid: u32,
     },
+    /// The command ended before the shim knew of a stop: others of its tree may live, and `Ended` follows if one is asked for.
+    Exited(Box<ExitRecord>),
     /// The command ended or could not be started, and of a stopped one nothing of its tree lives; this is the record.
     Ended(Box<ExitRecord>),
     /// The same, because the tmux server went away under it.
@@ -224,6 +226,11 @@ pub enum Input {
         id: InstanceId,
         /// What the store said.
         result: Result<(), Refusal>,
+    },
+    /// Somebody wants to know whether the loop still turns.
+    Turn {
+        /// Who waits.
+        reply: ReplyId,
     },
     /// New limits.
     Limits(TaskLimits),

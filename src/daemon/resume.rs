@@ -40,10 +40,16 @@ pub fn resume(
             Some(reached) => tell(ShimReport::Reached(reached), false),
             None => Resume::LookAgain,
         },
-        // A stop that was asked for is carried out although the command ended by itself: more of its tree may live.
-        Decision::Finish(..) => match end {
-            Some(end) => tell(end_report(end, tmux == Server::Down), shim.is_some() && run.stop.is_some()),
-            None => tell(ShimReport::Lost(ErrorWord::ShimLost), false),
+        Decision::Finish(..) => match (end, shim) {
+            // The stop is carried out although the command has ended: others of its tree may live.
+            (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached), false),
+            (Some(end), _) => tell(end_report(end, tmux == Server::Down), false),
+            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost), false),
+        },
+        // To be ended anyhow: then as whoever asked for it was promised.
+        Decision::Lost { end: Some(_), .. } if run.stop.is_some() => match shim {
+            Some(reached) => tell(ShimReport::Reached(reached), false),
+            None => Resume::LookAgain,
         },
         Decision::Lost { word, end, .. } => tell(ShimReport::Lost(*word), end.is_some()),
         Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed), false),

@@ -35,6 +35,7 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
         Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
         Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
         Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::Turn { reply } => answer(reply, Ok(Reply::Done)),
         Input::Limits(limits) => {
             state.limits = limits;
             Vec::new()
@@ -229,9 +230,10 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
         Err(refusal) => Some(Err(refusal)),
     };
     if let Some(instead) = first {
+        let project = live.run.instance.project_id.clone();
         let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
         let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
-        return tell(instead).chain(gone).collect();
+        return tell(instead).chain(gone).chain(removal(state, project)).collect();
     }
     live.phase = Phase::Spawning;
     let mut effects: Vec<Effect> = tell(Ok(done(live.run.instance.clone()))).collect();
@@ -296,7 +298,13 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
     match report {
         ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
-        ShimReport::Ended(record) => ended(live, *record, now),
+        // Whoever asked for the stop is told when nothing of the tree lives.
+        ShimReport::Exited(record)
+            if live.run.stop.is_some() && matches!(record.ending, Ending::Exited(_)) =>
+        {
+            Vec::new()
+        }
+        ShimReport::Exited(record) | ShimReport::Ended(record) => ended(live, *record, now),
         ShimReport::TmuxGone(record) => {
             live.run.instance.output_bytes = record.total_bytes;
             finish(live, Event::Lost(ErrorWord::TmuxCrash), Some(*record), now)
@@ -396,11 +404,14 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
             history: instance.history,
         });
     }
-    let project = instance.project_id;
-    if let Some(reply) = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project)) {
-        effects.push(Effect::RemoveProject { reply, id: project });
-    }
+    effects.extend(removal(state, instance.project_id));
     effects
+}
+
+/// A project that is to leave goes when the last of its runs has gone.
+fn removal(state: &State, project: ProjectId) -> Option<Effect> {
+    let reply = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project))?;
+    Some(Effect::RemoveProject { reply, id: project })
 }
 
 // ---- stop and delete
@@ -810,6 +821,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_that_meets_an_end_is_answered_when_nothing_of_the_tree_lives() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
+        let record = || record(Ending::Exited(Exit::Code(0)), Cause::Itself);
+        let report = |report| Input::Shim { id: id(1), report };
+        assert!(step(&mut state, report(ShimReport::Exited(record())), NOW).is_empty());
+        let ended = step(&mut state, report(ShimReport::Ended(record())), NOW);
+        assert_eq!(words(&ended), ["finish stopped None - task.stopped"]);
+    }
+
+    #[test]
     fn a_run_is_deleted_once_its_end_is_stored_and_not_before_its_end() {
         let mut state = state(BackendKind::Pty);
         running(&mut state, 1);
@@ -894,6 +917,33 @@ mod tests {
         let removed = Input::ProjectRemoved { reply: ReplyId(5), id: demo(), result: Ok(()) };
         assert_eq!(words(&step(&mut state, removed, NOW)), ["reply 5 ok"]);
         assert!(!state.projects.contains_key(&demo()));
+    }
+
+    #[test]
+    fn a_project_leaves_also_when_its_last_launch_could_not_be_recorded() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        let remove = Input::RemoveProject { reply: ReplyId(5), actor: ada(), id: demo() };
+        assert!(step(&mut state, remove, NOW).is_empty());
+        let failed = Err(Refusal::new(Code::Unavailable, "no").reason("store"));
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: failed }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 store", "remove project"]);
+    }
+
+    #[test]
+    fn a_run_reached_again_goes_on_where_it_was() {
+        let mut state = state(BackendKind::Pty);
+        let reached = |at_gate, pid| Input::Shim {
+            id: id(1),
+            report: ShimReport::Reached(Reached { at_gate, pid, window: None }),
+        };
+        let run = Run::new(new_instance(&plan(1, "demo"), BackendKind::Pty, "ada", NOW));
+        state.live.insert(id(1), Live::resumed(run));
+        assert_eq!(words(&step(&mut state, reached(true, None), NOW)), ["record starting ", "open gate"]);
+        assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["record running task.launched"]);
+        assert!(step(&mut state, reached(false, Some(7)), NOW).is_empty());
+        step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
+        assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["stop tree"]);
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub fn list(instances: &Path) -> io::Result<Vec<InstanceId>> {
     Ok(found)
 }
 
+/// How often a directory is emptied in which somebody still makes files. A shim that begins makes half a dozen.
+const REMOVALS: usize = 100;
+
 /// Removes an instance directory and everything in it. It is no error when it is gone already.
 ///
 /// It loses its name first: what a death in the middle leaves is no instance's any more, and [`sweep`] removes it.
@@ -94,10 +97,15 @@ pub fn sweep(instances: &Path) -> io::Result<()> {
 }
 
 fn remove_all(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    let mut last = Ok(());
+    for _ in 0..REMOVALS {
+        last = match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(e),
+            other => return other,
+        };
     }
+    last
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError};
+use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError, read_only};
 use crate::journal::{ExitRecord, Nonce, RecordError};
 use crate::model::{Offset, Size};
 
@@ -46,6 +46,11 @@ pub enum ClientError {
     /// The connection is over: the shim left or was killed.
     #[error("the shim is gone")]
     Closed,
+    /// The shim speaks another version: it may be followed, and asked for nothing.
+    #[error(
+        "its holder is of another kas (protocol {0}, this one speaks {VERSION}): it can be watched, and nothing else"
+    )]
+    ReadOnly(u8),
     /// What came is not the protocol.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -71,6 +76,10 @@ pub struct EventStream {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     credit: Arc<Semaphore>,
+    /// The shim speaks another version: what is not understood is passed over.
+    lenient: bool,
+    /// So many bytes more belong to a frame that is passed over.
+    skip: usize,
 }
 
 impl Client {
@@ -109,12 +118,19 @@ impl Client {
     ) -> Result<(Self, EventStream), ClientError> {
         let (read, mut write) = socket.into_split();
         let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
-        let mut events = EventStream { socket: read, buffer: BytesMut::new(), credit: Arc::clone(&credit) };
+        let mut events = EventStream {
+            socket: read,
+            buffer: BytesMut::new(),
+            credit: Arc::clone(&credit),
+            lenient: false,
+            skip: 0,
+        };
         let mut out = BytesMut::new();
         Request::Hello { version: VERSION, nonce: *nonce }.encode(&mut out);
         write.write_all(&out).await?;
         let answer = tokio::time::timeout_at(deadline, events.next()).await;
         let Ok(Ok(Some(Event::Hello(hello)))) = answer else { return Err(ClientError::Refused) };
+        events.lenient = read_only(hello.version);
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         #[expect(
             clippy::disallowed_methods,
@@ -128,6 +144,12 @@ impl Client {
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Whether the shim is of another version and may only be followed. What asks more of it fails with [`ClientError::ReadOnly`].
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        read_only(self.hello.version)
     }
 
     /// Lets the shim run the command. `Started` or `SpawnFailed` follows.
@@ -209,12 +231,15 @@ impl Client {
         self.send(Request::Signal(number)).await
     }
 
-    /// Tells the shim that everything is stored and it may leave.
+    /// Tells the shim that everything is stored and it may leave. One of another version leaves by itself and is not told.
     ///
     /// # Errors
     ///
     /// See [`Client::open_gate`].
     pub async fn ack(&self) -> Result<(), ClientError> {
+        if self.is_read_only() {
+            return Ok(());
+        }
         self.send(Request::Ack).await
     }
 
@@ -228,6 +253,9 @@ impl Client {
     }
 
     async fn send(&self, request: Request) -> Result<(), ClientError> {
+        if self.is_read_only() && !request.is_in_every_version() {
+            return Err(ClientError::ReadOnly(self.hello.version));
+        }
         self.requests.send(request).await.map_err(|_| ClientError::Closed)
     }
 }
@@ -240,7 +268,7 @@ impl EventStream {
     /// When the connection fails or what comes is not the protocol.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
-            match Event::decode(&mut self.buffer)? {
+            match self.decode()? {
                 Some(Event::InputTaken(count)) => self.credit.add_permits(count as usize),
                 Some(event) => return Ok(Some(event)),
                 None => {
@@ -249,6 +277,23 @@ impl EventStream {
                         return Ok(None);
                     }
                 }
+            }
+        }
+    }
+
+    /// The next event that is all there and understood.
+    fn decode(&mut self) -> Result<Option<Event>, WireError> {
+        loop {
+            let skipped = self.skip.min(self.buffer.len());
+            self.buffer.advance(skipped);
+            self.skip -= skipped;
+            if self.skip > 0 {
+                return Ok(None);
+            }
+            match Event::decode(&mut self.buffer) {
+                Err(WireError::Unknown(_) | WireError::Malformed { .. }) if self.lenient => {}
+                Err(WireError::Length(length)) if self.lenient => self.skip = 4 + length,
+                decoded => return decoded,
             }
         }
     }

@@ -20,4 +20,4 @@ mod wire;
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT, gone};
 pub use process::main;
 pub use running::running;
-pub use wire::{Event, Hello, Phase, Request, SOCKET, VERSION, WireError};
+pub use wire::{Event, Hello, OLDEST, Phase, Request, SOCKET, VERSION, WireError, read_only};

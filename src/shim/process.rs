@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -32,9 +32,10 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();
     abort_on_panic();
-    let dir = std::path::absolute(PathBuf::from(dir))?;
+    let named = std::path::absolute(PathBuf::from(dir))?;
+    let dir = pin(&named)?;
     std::env::set_current_dir("/")?;
-    failpoint::take_over(&dir)?;
+    failpoint::take_over(&named)?;
     hit(Failpoint::ShimBegun);
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
     if spec.backend == BackendKind::Pty && rustix::termios::isatty(rustix::stdio::stdin()) {
@@ -69,11 +70,17 @@ fn abort_on_panic() {
     }));
 }
 
-/// Listens on the directory's socket. A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
-fn listen(dir: &Path) -> io::Result<OwnedFd> {
+/// The directory by a path that means this very one as long as the process lives, whatever is put in its place: where a window comes too
+/// late, another shim has been given a new directory of the same name.
+fn pin(dir: &Path) -> io::Result<PathBuf> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    Ok(PathBuf::from(format!("/proc/self/fd/{}", dir.into_raw_fd())))
+}
+
+/// Listens on the directory's socket. A socket's address holds 107 bytes, which a pinned path never needs.
+fn listen(dir: &Path) -> io::Result<OwnedFd> {
+    let path = dir.join(SOCKET);
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;

@@ -5,7 +5,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "tests start processes, read clocks, say what they measured and stop at the first surprise"
+    reason = "tests start processes, read clocks, say what they measured, and stop at the first surprise"
 )]
 
 #[allow(dead_code, unused_imports, reason = "shared by the test binaries, each of which uses a part of it")]
@@ -13,6 +13,7 @@
 mod harness;
 mod kill;
 mod launch;
+mod list;
 mod process;
 mod reattach;
 mod service;

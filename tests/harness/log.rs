@@ -49,6 +49,20 @@ impl Log {
         found(&self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap().0)
     }
 
+    /// Waits for a line that contains `text`, or for the end; whether it came.
+    pub(super) fn tells(&self, text: &str) -> bool {
+        let found = |it: &Lines| it.all.iter().any(|line| line.contains(text));
+        let lines = self.0.0.lock().unwrap();
+        found(&self.0.1.wait_timeout_while(lines, PATIENCE, |it| !found(it) && !it.over).unwrap().0)
+    }
+
+    /// All of it, once whoever writes it has ended.
+    pub(super) fn whole(&self) -> String {
+        let lines = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_timeout_while(lines, PATIENCE, |it| !it.over).unwrap());
+        self.text()
+    }
+
     pub(super) fn text(&self) -> String {
         self.0.0.lock().unwrap().all.join("\n")
     }

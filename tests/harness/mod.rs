@@ -2,6 +2,7 @@
 
 mod http;
 mod log;
+mod recording;
 mod viewer;
 mod wait;
 mod world;
@@ -9,4 +10,4 @@ mod world;
 pub(crate) use http::{Answer, Caller};
 pub(crate) use viewer::{Frame, Seen, Viewer};
 pub(crate) use wait::{PATIENCE, eventually, soon};
-pub(crate) use world::{Backend, World, ended};
+pub(crate) use world::{Backend, Done, World, ended};

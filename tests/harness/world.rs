@@ -63,7 +63,8 @@ impl World {
     /// A home without a daemon, whose configuration is the backend and `more`.
     pub(crate) fn asleep(backend: Backend, more: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("kas").tempdir().unwrap();
-        let caller = Caller::Socket(temp.path().join("run/kasmos/kas.sock"));
+        let socket = temp.path().join("run/kasmos/kas.sock");
+        let caller = Caller::Socket { socket, recordings: recordings(temp.path()) };
         let world = Self {
             temp,
             caller,
@@ -191,7 +192,35 @@ impl World {
     }
 
     /// Checks every invariant over what is there now, and fails the test with each one that does not hold.
-    pub(crate) fn fsck(&self) {}
+    pub(crate) fn fsck(&self) {
+        self.must_be_sound(&[]);
+    }
+
+    /// As [`Self::fsck`], where bytes may be missing that the disk did not take.
+    pub(crate) fn fsck_after_full_disk(&self) {
+        self.must_be_sound(&["--disk-was-full"]);
+    }
+
+    fn must_be_sound(&self, more: &[&str]) {
+        let checked = self.checked(more);
+        let violations = checked["violations"].as_array().unwrap();
+        let said = |it: &Value| format!("{} {}: {}", it["invariant"], it["subject"], it["sentence"]);
+        let all: Vec<_> = violations.iter().map(said).collect();
+        assert!(all.is_empty(), "what was found does not hold together:\n{}", all.join("\n"));
+    }
+
+    /// What the checker says of this home and of what viewers were sent.
+    pub(crate) fn checked(&self, more: &[&str]) -> Value {
+        let streams = fs::read_dir(recordings(self.temp.path())).into_iter().flatten().flatten();
+        let streams: Vec<_> = streams.map(|it| format!("--stream={}", it.path().display())).collect();
+        let words = ["debug", "fsck", "--json"].iter().chain(more).copied();
+        let words: Vec<_> = words.chain(streams.iter().map(String::as_str)).collect();
+        let done = self.kas(&words);
+        let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+        assert!(report["violations"].is_array(), "{report}");
+        assert_eq!(done.code, Some(i32::from(report["ok"] != true)), "{report}");
+        report
+    }
 
     /// A panic in a daemon's log is expected from now on; else it fails the test.
     pub(crate) fn expect_panics(&mut self) {
@@ -227,6 +256,23 @@ impl World {
         ended(&mut child)
     }
 
+    /// Waits for the end of a daemon that was told to end; answers what it said in its life.
+    pub(crate) fn gone(&mut self) -> (ExitStatus, String) {
+        let (mut child, log) = self.daemon.take().unwrap();
+        (ended(&mut child), log.whole())
+    }
+
+    /// Waits until a spawned daemon serves, or has ended; whether it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.daemon.as_ref().unwrap().1.tells("ready socket=")
+    }
+
+    /// Starts a daemon that is not expected to serve.
+    pub(crate) fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.spawn();
+        self.gone()
+    }
+
     /// Waits for a line of the daemon's log.
     pub(crate) fn logged(&self, text: &str) -> String {
         self.daemon.as_ref().unwrap().1.wait_for(text)
@@ -245,7 +291,8 @@ impl World {
 
     pub(crate) async fn with_token(&self, token: String) -> Caller {
         let status = self.get("/v1/status").await.expect(200);
-        Caller::Tcp { address: status["http_addr"].as_str().unwrap().to_owned(), token }
+        let recordings = self.caller.recordings().to_owned();
+        Caller::Tcp { recordings, address: status["http_addr"].as_str().unwrap().to_owned(), token }
     }
 
     // ---- projects and runs
@@ -320,6 +367,11 @@ impl World {
     }
 }
 
+/// Where the viewers of a home record what they are sent.
+fn recordings(home: &Path) -> PathBuf {
+    home.join("recordings")
+}
+
 pub(crate) fn id_of(instance: &Value) -> String {
     instance["id"].as_str().unwrap_or_else(|| panic!("no instance: {instance}")).to_owned()
 }
@@ -356,7 +408,13 @@ impl Drop for World {
 impl World {
     /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
     pub(crate) async fn kill_everything(&self) {
-        tokio::task::block_in_place(|| self.kill_all());
+        tokio::task::block_in_place(|| {
+            // Nobody is to see another one's end.
+            for pidfd in self.processes() {
+                let _ = pidfd_send_signal(&pidfd, Signal::STOP);
+            }
+            self.kill_all();
+        });
     }
 
     fn kill_all(&self) {

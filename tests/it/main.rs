@@ -7,6 +7,7 @@
 
 mod abnf;
 mod backend_story;
+mod check;
 mod cli;
 mod control;
 mod daemon_process;
@@ -24,6 +25,7 @@ mod project;
 mod replay;
 mod served;
 mod shim;
+mod simulation;
 mod store_story;
 mod tidy;
 mod tmux;

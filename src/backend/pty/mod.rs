@@ -2,4 +2,4 @@
 
 mod spawn;
 
-pub use spawn::{Detached, ended, spawn};
+pub use spawn::{Detached, ended, spawn, spawn_outside};

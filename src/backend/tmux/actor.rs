@@ -374,7 +374,7 @@ impl Actor {
         let at = now().max(self.attached_at + ATTACH_EVERY);
         if !self.has_answered {
             self.flapping = (self.flapping * 2).clamp(RETRY_FIRST, RETRY_LIMIT);
-            self.is_failing(self.attached_at, &end.why);
+            self.is_failing(now(), &end.why);
         }
         let wait = self.flapping;
         self.retry = Some(Retry { at: at + wait, wait, why: end.why, is_told: false });

@@ -25,6 +25,8 @@ use crate::shim::Client;
 
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// Time between two looks at whether a server lives.
+const LIVES_EVERY: Duration = Duration::from_millis(100);
 /// How long the end of a run may take through tmux; its shim stays 2 s.
 const SHOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands of one typed sequence: enough to be fast, few enough that other commands get between.
@@ -138,16 +140,17 @@ impl Tmux {
     /// # Errors
     /// What tmux said; that it hangs.
     pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
-        self.close_window(instance).await
+        let _quiet = self.0.shared.quiet.read().await;
+        server::kill(self.settings(), instance).await
     }
 
-    /// The same for a run of which nobody knows any more in which project it was.
+    /// Ends the kept window of a run that nobody knows any more; one in which something lives stays.
     ///
     /// # Errors
     /// What tmux said; that it hangs.
-    pub async fn close_window(&self, instance: InstanceId) -> Result<(), BackendError> {
+    pub async fn close_dead_window(&self, instance: InstanceId) -> Result<(), BackendError> {
         let _quiet = self.0.shared.quiet.read().await;
-        server::kill(self.settings(), instance).await
+        server::kill_dead(self.settings(), instance).await
     }
 
     /// Ends the session that carries the project's mark. Gone already is fine.
@@ -218,6 +221,13 @@ impl Tmux {
     /// "the operator closed it" from "the server died". Waits at most 1 s for a dead server's control client to tell.
     pub async fn serves_what_it_served(&self, window: Option<&Window>) -> bool {
         self.0.shared.ended_in_order(window.map(|window| window.server)).await
+    }
+
+    /// Waits until the server process of this window is gone.
+    pub async fn server_gone(&self, window: &Window) {
+        while window.server.lives() {
+            tokio::time::sleep(LIVES_EVERY).await;
+        }
     }
 
     /// Bytes of runs that came by the control stream and not by a shim, since the start.

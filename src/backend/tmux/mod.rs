@@ -6,6 +6,7 @@
 
 mod actor;
 mod align;
+mod census;
 mod handle;
 mod link;
 mod listing;
@@ -24,6 +25,7 @@ mod tracker;
 mod types;
 
 pub use align::{Aligner, Piece};
+pub use census::{Census, Pane, census};
 pub use handle::Tmux;
 pub use probe::{NoVersion, Probe, Version, probe};
 pub use resolve::{ResolveError, Resolved, resolve};

@@ -11,6 +11,8 @@ use tokio::process::Command;
 
 use super::settings::Settings;
 use crate::backend::BackendError;
+use crate::backend::scope::SCOPE_DEADLINE;
+use crate::journal::Nonce;
 
 /// How long a sequence may take. A server that starts reads its operator's configuration first.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -128,18 +130,32 @@ pub(super) async fn start(settings: &Settings, sequence: Sequence) -> Result<Vec
         args.extend(["-f".into(), config.into()]);
     }
     args.extend(sequence.0);
-    if let (Some(scope), Some(exe)) = (settings.scope(), settings.exe()) {
-        let mut command = of(settings, scope);
-        command.args(["--user", "--scope", "--quiet", "--collect", "--"]).arg(exe).args(&args);
-        match finish(command, DEADLINE).await {
-            Ok(answer) => return Ok(answer),
-            // No user manager, say. tmux itself may have said no; then it says so again.
-            Err(failure) => tracing::debug!(%failure, "tmux could not be started in a scope of its own"),
-        }
+    let in_scope = in_scope(settings, &args).await?;
+    if let Some(Ok(answer)) = in_scope {
+        return Ok(answer);
     }
     let mut command = program(settings)?;
     command.args(args);
-    finish(command, DEADLINE).await
+    let answer = finish(command, DEADLINE).await?;
+    // Where tmux itself says no, it was not for the scope.
+    if let Some(Err(failure)) = in_scope {
+        settings.scopes().failed("the tmux server", &failure);
+    }
+    Ok(answer)
+}
+
+/// Runs tmux in a scope of its own; `None` where there are no scopes.
+async fn in_scope(settings: &Settings, args: &[OsString]) -> io::Result<Option<Result<Vec<u8>, Failure>>> {
+    let unit = format!("kas-tmux-{}", &Nonce::random()?.hex()[..8]);
+    let (Some((scope, words)), Some(exe)) = (settings.scopes().before(&unit), settings.exe()) else {
+        return Ok(None);
+    };
+    // systemd-run becomes the command (systemd-run(1), `--scope`), with variables that are no business of the server's.
+    let mut command = of(settings, scope);
+    command.envs(settings.scopes().env().iter().cloned());
+    command.args(words).args(["env", "-u", "INVOCATION_ID", "-u", "DBUS_SESSION_BUS_ADDRESS"]);
+    command.arg(exe).args(args);
+    Ok(Some(finish(command, SCOPE_DEADLINE).await))
 }
 
 /// Runs to the end or the deadline; at the deadline the process is killed.

@@ -260,7 +260,12 @@ fn parse_new(
     is_kept: bool,
 ) -> Result<Window, BackendError> {
     let text = String::from_utf8_lossy(answer);
-    let ids = ids(&text).ok_or_else(|| strange(answer))?;
+    let Some(ids) = ids(&text) else {
+        let server = text.split_whitespace().next().and_then(|word| word.parse().ok());
+        // It was made, and went with its server.
+        let is_over = server.is_some_and(|pid| ServerId::of(pid).is_none());
+        return Err(if is_over { BackendError::Gone } else { strange(answer) });
+    };
     Ok(Window { is_kept, ..ids.window(project, session.to_string(), window.to_string()) })
 }
 
@@ -325,7 +330,16 @@ fn is_run(instance: InstanceId) -> String {
 
 /// Ends the pane of a run; its window goes with its last pane, and what the operator put beside it stays.
 pub(super) async fn kill(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
-    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", "#{pane_id}"];
+    kill_panes(settings, &is_run(instance)).await
+}
+
+/// The same for a pane in which nothing lives.
+pub(super) async fn kill_dead(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
+    kill_panes(settings, &format!("#{{&&:#{{pane_dead}},{}}}", is_run(instance))).await
+}
+
+async fn kill_panes(settings: &Settings, filter: &str) -> Result<(), BackendError> {
+    let words = ["list-panes", "-a", "-f", filter, "-F", "#{pane_id}"];
     for pane in lines_or_nothing(oneshot::read(settings, Sequence::default().then(words)).await)? {
         gone_is_fine(oneshot::ask(settings, Sequence::default().then(["kill-pane", "-t", &pane])).await)?;
     }

@@ -55,7 +55,7 @@ impl Shared {
     /// A server holds windows of a project.
     pub(super) fn serve(&self, server: ServerId, project: &ProjectId) {
         self.served().entry(server).or_default().insert(project.clone());
-        self.verdicts.send_if_modified(|all| {
+        let is_new = self.verdicts.send_if_modified(|all| {
             let is_new = all.iter().all(|(known, _)| *known != server);
             if is_new {
                 if all.len() == VERDICTS_LIMIT {
@@ -65,6 +65,9 @@ impl Shared {
             }
             is_new
         });
+        if is_new {
+            self.settings.scopes().look_at("the tmux server", server.pid);
+        }
     }
 
     /// A control client of a server attached: what an earlier one told is old.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::find::{Found, FoundRun, recorded_of};
 use super::performer::Performer;
 use crate::backend::tmux::Scan;
-use crate::daemon::input::{Input, Reached};
+use crate::daemon::input::{Input, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
 use crate::failpoint::{Failpoint, hit};
@@ -27,7 +27,7 @@ const TRY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// What carrying out a decision came to.
 enum Carried {
     /// It was; the orchestrator is to be told this.
-    Out(Option<Input>),
+    Out(Option<Box<Input>>),
     /// Not yet.
     Later,
 }
@@ -70,7 +70,7 @@ impl Performer {
                     }
                     let around = Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux };
                     match self.carry_out(&decision, record, around).await {
-                        Carried::Out(input) => inputs.extend(input),
+                        Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
                             let record = record.clone();
                             self.apart(move |it| async move { it.wait_for(record).await });
@@ -141,6 +141,7 @@ impl Performer {
         let (exit, mut connected) =
             around.run.map_or((None, None), |mut run| (run.record.take(), run.connected()));
         let mut reached = None;
+        let read_only = connected.as_ref().is_some_and(|(client, ..)| client.is_read_only());
         if !instance.state.is_terminal() {
             self.open_again(record, connected.as_ref());
             if let Some((client, events, spec)) = connected.take() {
@@ -153,12 +154,27 @@ impl Performer {
         if matches!(decision, Decision::NeverStarted(_)) {
             self.close_window(&instance.project_id, id);
         }
+        if let (true, Some(reached)) = (read_only, &reached) {
+            match decision {
+                Decision::Adopt(_) | Decision::Lost { .. } => return self.watched(instance, reached).await,
+                Decision::Finish(..)
+                | Decision::NeverStarted(_)
+                | Decision::Wait(_)
+                | Decision::Repair(..)
+                | Decision::EndShim(_)
+                | Decision::Discard(_)
+                | Decision::CloseWindow(_)
+                | Decision::OrphanDir(_)
+                | Decision::OrphanWindow(_)
+                | Decision::OrphanSession(_) => {}
+            }
+        }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
             Resume::Tell { report, stop_tree } => {
                 if stop_tree {
                     self.stop_tree(id).await;
                 }
-                return Carried::Out(Some(Input::Shim { id, report: *report }));
+                return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
             }
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
@@ -180,6 +196,30 @@ impl Performer {
         self.shared.terminals.open(instance.id, end, size);
     }
 
+    /// Takes up a run whose shim is of another version: it is watched, and not ended whatever was asked. One at its gate cannot be let
+    /// go, and is sent away before it ran.
+    async fn watched(&self, instance: &Instance, reached: &Reached) -> Carried {
+        if reached.at_gate {
+            self.abort(instance.id).await;
+        }
+        let pid = reached.pid.filter(|_| instance.pid.is_none());
+        let started = |pid| Input::Shim { id: instance.id, report: ShimReport::Started { pid } };
+        Carried::Out(pid.map(|pid| Box::new(started(pid))))
+    }
+
+    /// Says, once after a start, that a run can only be watched.
+    async fn say_read_only(&self, instance: &Instance, version: u8) {
+        let (id, known) = (instance.id, shim::VERSION);
+        tracing::warn!(%id, version, known, "the run's holder is of another kas: it can be watched, and nothing else");
+        let event = NewEvent::of_run(EventKind::TaskReadOnly, TimeMs::now(), instance, &instance.launched_by)
+            .detail("protocol", version);
+        if let Err(error) =
+            self.shared.store.record(Change { events: vec![event], ..Change::default() }).await
+        {
+            tracing::warn!(%id, %error, "an event was not recorded");
+        }
+    }
+
     /// Ties a run's terminal to its shim again, and to its window if that is still there, which it names.
     async fn hold_again(
         &self,
@@ -190,7 +230,12 @@ impl Performer {
     ) -> Option<WindowName> {
         let id = instance.id;
         let terminal = self.shared.terminals.get(id)?;
+        if ends.0.is_read_only() {
+            self.say_read_only(instance, ends.0.hello().version).await;
+        }
         let window = match (&self.shared.tmux, instance.backend) {
+            // Its window cannot be kept in step without asking the shim for marks.
+            _ if ends.0.is_read_only() => None,
             (Some(tmux), BackendKind::Tmux) => tmux.adopt_window(&instance.project_id, id, scan).await,
             (_, BackendKind::Pty) | (None, BackendKind::Tmux) => None,
         };
@@ -222,7 +267,7 @@ impl Performer {
                 match self.carry_out(&decision, &record, around).await {
                     Carried::Later => {}
                     Carried::Out(None) => return,
-                    Carried::Out(Some(input)) => return self.wake(input).await,
+                    Carried::Out(Some(input)) => return self.wake(*input).await,
                 }
             }
             tokio::time::sleep(pause).await;
@@ -250,7 +295,7 @@ impl Performer {
 
     async fn close_dead(&self, dead: DeadWindow) {
         let Some(tmux) = &self.shared.tmux else { return };
-        if let Err(error) = tmux.close_window(dead.id()).await {
+        if let Err(error) = tmux.close_dead_window(dead.id()).await {
             tracing::warn!(id = %dead.id(), %error, "the window of a run that is gone could not be closed");
         }
     }

@@ -36,9 +36,9 @@ struct Heard {
     /// What is being passed on, and whether for the second time.
     event: Option<Event>,
     again: bool,
-    /// An end that counts when nothing of the tree lives.
+    /// The end, told once more when nothing of the tree lives; the orchestrator takes the first that counts.
     record: Option<Box<ExitRecord>>,
-    /// The end was passed on.
+    /// It was told for the last time.
     told: bool,
 }
 /// How often what a run left on disk is tried to be read, and the pause between.
@@ -91,13 +91,15 @@ impl Performer {
         failpoint::hand_down(&dir)?;
         hit(Failpoint::SpecWritten);
         let (window, process) = match backend {
-            BackendKind::Pty => (None, Some(pty::spawn(&self.places.kas, &dir)?)),
+            BackendKind::Pty => {
+                let shim = pty::spawn_outside(&self.places.scopes, &self.places.kas, &dir).await?;
+                (None, Some(shim))
+            }
             BackendKind::Tmux => (Some(self.open_window(plan, &dir).await?), None),
         };
         hit(Failpoint::ShimSpawned);
-        let deadline = Instant::now() + SHIM_STARTS_IN;
         let (shim, events) = tokio::select! {
-            connected = Client::connect(&dir, &spec.nonce, deadline) => connected?,
+            connected = self.shim_of(&dir, &spec.nonce, window.as_ref()) => connected?,
             () = pty::ended(process) => return Err(BackendError::Gone),
         };
         hit(Failpoint::ShimConnected);
@@ -110,6 +112,25 @@ impl Performer {
         hit(Failpoint::ShimAttached);
         let names = window.map(|window| (window.session_name, window.window_name));
         Ok(Placement { backend, window: names })
+    }
+
+    /// Connects to a shim that was started. One whose tmux server is gone may never have begun.
+    async fn shim_of(
+        &self,
+        dir: &Path,
+        nonce: &Nonce,
+        window: Option<&Window>,
+    ) -> Result<(Client, EventStream), BackendError> {
+        let gone = async {
+            match (&self.shared.tmux, window) {
+                (Some(tmux), Some(window)) => tmux.server_gone(window).await,
+                (None, _) | (_, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = Client::connect(dir, nonce, Instant::now() + SHIM_STARTS_IN) => Ok(connected?),
+            () = gone => Err(BackendError::Gone),
+        }
     }
 
     fn spec(&self, plan: &Plan, backend: BackendKind) -> Result<Spec, BackendError> {
@@ -225,11 +246,12 @@ impl Performer {
                 hit(Failpoint::StartHeard);
                 self.report(id, ShimReport::Started { pid }).await;
             }
-            Event::Exited(ended) if terminal.stopping() => heard.record = Some(ended),
             Event::Exited(ended) => {
-                hit(Failpoint::ExitHeard);
-                heard.told = true;
-                self.report_end(id, ended).await;
+                heard.record = Some(ended.clone());
+                if !terminal.stopping() {
+                    hit(Failpoint::ExitHeard);
+                    self.report_exit(id, ended).await;
+                }
             }
             Event::Stopped => {
                 if let Some(record) = heard.record.take() {
@@ -246,6 +268,14 @@ impl Performer {
 
     async fn report(&self, id: InstanceId, report: ShimReport) {
         self.wake(Input::Shim { id, report }).await;
+    }
+
+    /// Tells that the command ended; a stop may be on its way all the same.
+    async fn report_exit(&self, id: InstanceId, record: Box<ExitRecord>) {
+        if record.cause == Cause::Itself {
+            return self.report(id, ShimReport::Exited(record)).await;
+        }
+        self.report_end(id, record).await;
     }
 
     /// Tells an end. A window that closed under a run was closed by the operator, or its server is gone.
@@ -308,6 +338,10 @@ impl Performer {
     /// Ends a run's process tree; on tmux the command is interrupted first (`seeds/004`, "POST /tasks/:tid/stop").
     pub(super) async fn stop_tree(&self, id: InstanceId) {
         let Some(terminal) = self.shared.terminals.get(id) else { return };
+        if terminal.holder.get().is_some_and(|holder| holder.shim().is_read_only()) {
+            tracing::warn!(%id, "the run's holder is of another kas and is not stopped");
+            return;
+        }
         terminal.begin_stopping();
         let in_window = terminal.holder.get().is_some_and(Holder::has_window);
         self.ask_shim(id, "stop", |shim| async move { shim.stop(in_window).await }).await;

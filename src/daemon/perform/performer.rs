@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::run::Order;
+use crate::backend::Scopes;
 use crate::daemon::effect::Effect;
 use crate::daemon::handle::Shared;
 use crate::daemon::input::Input;
@@ -31,6 +32,8 @@ pub struct Places {
     pub instances: PathBuf,
     /// The `kas` binary, for `kas shim`.
     pub kas: PathBuf,
+    /// Where shims are put when the daemon is a service.
+    pub scopes: Scopes,
     /// The environment every command starts from.
     pub env: Vec<(OsString, OsString)>,
     /// How many lines above the screen a terminal state holds.
@@ -171,7 +174,14 @@ impl Performer {
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
+        for run in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(run.id));
+        }
         self.shared.files.forget(id);
+        // Before the records: a directory that no record knows would be left alone for ever.
+        for instance in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(instance.id));
+        }
         let now = TimeMs::now();
         let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now)
             .project(id)

@@ -20,6 +20,10 @@ use crate::store::{Change, Earlier, IdempotencyKey, NewEvent, Record};
 
 /// One thing that a run's actor is to do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is moved from a queue that is almost always empty"
+)]
 pub(in crate::daemon) enum Order {
     /// An effect on it.
     Do(RunEffect),
@@ -124,7 +128,7 @@ impl Performer {
         if let Some(known) = self.shared.store.run(id).await?
             && known.run.instance.state.is_terminal()
         {
-            self.end_terminal(&known.run.instance, None);
+            self.end_terminal(&known.run.instance);
             return Ok(());
         }
         let again = AssertUnwindSafe(self.finish(run, record, events)).catch_unwind().await;
@@ -202,23 +206,26 @@ impl Performer {
         let events = events.into_iter().map(|event| with_missing(event, &missing)).collect();
         let instance = run.instance.clone();
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
-        let stored = transcripts.first().map(|(_, kept)| Arc::new(StoredHistory::new(kept.clone())));
+        if let Some((_, kept)) = transcripts.first()
+            && let Some(terminal) = self.shared.terminals.get(id)
+        {
+            // Before anybody is told of the end: whoever then asks for the bytes gets them all.
+            terminal.history.move_to(Arc::new(StoredHistory::new(kept.clone())));
+            terminal.channel.extend_to(Offset(instance.output_bytes));
+        }
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
         hit(Failpoint::EndRecorded);
         self.shared.metrics.count_end(instance.state);
         self.shared.metrics.output_bytes.add(instance.output_bytes);
-        self.end_terminal(&instance, stored);
+        self.end_terminal(&instance);
         Ok(())
     }
 
     /// Whoever watches a run sees its end, which is stored.
-    fn end_terminal(&self, instance: &Instance, stored: Option<Arc<StoredHistory>>) {
-        let Some(terminal) = self.shared.terminals.get(instance.id) else { return };
-        if let Some(stored) = stored {
-            terminal.history.move_to(stored);
+    fn end_terminal(&self, instance: &Instance) {
+        if let Some(terminal) = self.shared.terminals.get(instance.id) {
+            terminal.channel.end(ended(instance));
         }
-        terminal.channel.extend_to(Offset(instance.output_bytes));
-        terminal.channel.end(ended(instance));
     }
 }
 

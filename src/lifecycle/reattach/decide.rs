@@ -119,7 +119,10 @@ fn unfinished(run: &Recorded, dir: &FoundDir, facts: &Facts) -> Decision {
         (Shim::Silent, _) => Decision::Wait(id),
         (_, Some(shim)) if given_up => Decision::Lost { id, word: ErrorWord::DaemonRestart, end: Some(shim) },
         (_, Some(_)) => Decision::Adopt(id),
-        (_, None) if run.state == RunState::Starting && !dir.ran => Decision::NeverStarted(id),
+        // After a power loss a missing journal proves nothing: it may have been lost with what was not synced.
+        (_, None) if run.state == RunState::Starting && !dir.ran && dir.boot != Boot::Earlier => {
+            Decision::NeverStarted(id)
+        }
         (_, None) => Decision::Lost { id, word: why_gone(run, dir, facts), end: None },
     }
 }
@@ -240,6 +243,8 @@ mod tests {
         check(&facts(starting.clone(), None), &[Decision::NeverStarted(id(1))]);
         let unopened = FoundDir { ran: false, boot: Boot::Unknown, ..dir(Shim::Gone) };
         check(&facts(starting.clone(), Some(unopened)), &[Decision::NeverStarted(id(1))]);
+        let rebooted = FoundDir { boot: Boot::Earlier, ..unopened };
+        check(&facts(starting.clone(), Some(rebooted)), &[lost(ErrorWord::HostRestart)]);
         check(&facts(starting, Some(dir(Shim::Gone))), &[lost(ErrorWord::ShimLost)]);
     }
 

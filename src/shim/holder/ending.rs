@@ -1,5 +1,7 @@
 //! From the command's end to the shim's own.
 
+use std::path::Path;
+
 use super::super::peer::Peer;
 use super::super::sys;
 use super::super::tree::Stop;
@@ -79,8 +81,7 @@ impl Holder {
                     *stored = self.journal.finish(record).is_ok();
                     *retry_at = now + RETRY_MS;
                     // Nobody can want the record of an instance whose directory was taken away.
-                    let gone = std::fs::symlink_metadata(&self.dir);
-                    self.leave |= gone.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+                    self.leave |= is_deleted(&self.dir);
                 }
             }
         }
@@ -147,4 +148,10 @@ impl Holder {
         }
         Some(progress + STAY_MS)
     }
+}
+
+/// Whether a directory, named by way of its descriptor, was removed (proc_pid_fd(5)).
+fn is_deleted(dir: &Path) -> bool {
+    let target = std::fs::read_link(dir).unwrap_or_default();
+    target.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
 }

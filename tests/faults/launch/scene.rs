@@ -48,6 +48,9 @@ pub(super) async fn play(backend: Backend, action: &'static str, case: Case) {
     let world = World::asleep(backend, "");
     let mut stage = Stage { world, case, panics: action == "panic" };
     let armed = format!("{}={action}@{}", case.point.word(), case.at);
+    if stage.panics {
+        stage.world.expect_panics();
+    }
     if case.scene != Scene::Start {
         stage.world.set_env("KAS_FAILPOINTS", &armed);
     }

@@ -60,6 +60,19 @@ async fn control_client_of(world: &World) -> Pid {
     until("a control client", || control_client(world, "demo")).await
 }
 
+/// Ends control clients until one of the plan comes.
+async fn put_in_place(world: &World, fake: &Fake) {
+    let before = fake.planned();
+    until("a planned client", || {
+        if fake.planned() < before {
+            return Some(());
+        }
+        control_client(world, "demo").into_iter().for_each(|client| end(client, Signal::KILL));
+        None
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_client_that_is_killed_or_stopped_costs_no_byte() {
     let (mut world, fake) = Fake::world("");
@@ -91,8 +104,7 @@ async fn a_control_client_that_is_killed_or_stopped_costs_no_byte() {
     kill_process(stopped, Signal::CONT).unwrap();
     // Its input ends, and tmux lets it go.
     fake.plan(&["deaf 2000".to_owned()]);
-    end(control_client_of(&world).await, Signal::KILL);
-    counter.while_it("the deaf client", || fake.planned() > 0).await;
+    put_in_place(&world, &fake).await;
     counter.go_on(5000).await;
     control_works(&world, "demo").await;
     counter.finish(&world).await;
@@ -112,7 +124,7 @@ async fn a_stream_cut_at_any_byte_is_taken_up_again() {
     let plan: Vec<_> =
         (0..1500).step_by(step).flat_map(|n| [format!("cut {n}"), format!("cut {}", 3000 + n)]).collect();
     fake.plan(&plan);
-    end(control_client_of(&world).await, Signal::KILL);
+    put_in_place(&world, &fake).await;
     counter.while_it("the plan", || fake.planned() > 0).await;
     counter.go_on(5000).await;
     control_works(&world, "demo").await;
@@ -191,8 +203,7 @@ async fn a_garbled_stream_is_left_and_begun_anew() {
 async fn garble(world: &World, fake: &Fake, counter: &mut Counter, plan: &str, name: &str) {
     let since = Instant::now();
     fake.plan(&[plan.to_owned()]);
-    end(control_client_of(world).await, Signal::KILL);
-    counter.while_it(name, || fake.planned() > 0).await;
+    put_in_place(world, fake).await;
     counter.go_on(3000).await;
     let shown = counter.seen.at;
     control_works(world, "demo").await;

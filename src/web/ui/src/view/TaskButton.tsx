@@ -2,7 +2,7 @@
 
 import { Show, type Component } from 'solid-js';
 import type { Task } from '../api/types';
-import { isActive, stateWord, toneOf } from '../model';
+import { isActive, plain, stateWord, toneOf } from '../model';
 import { go, taskPath } from '../route';
 import type { ProjectStore } from '../state/project';
 import { run } from '../state/run';
@@ -25,7 +25,7 @@ export const TaskButton: Component<{ project: ProjectStore; task: Task; class: s
       data-tone={toneOf(latest())}
       aria-current={props.current ? 'page' : undefined}
       aria-label={`${props.task.name}, ${stateWord(latest())}: ${running() ? 'open' : 'run'}`}
-      title={props.task.command}
+      title={plain(props.task.command)}
       onClick={press}
     >
       <StatusIcon tone={toneOf(latest())} />
