@@ -69,6 +69,16 @@ need_rust() {
     fi
 }
 
+# What the fault suite makes its faults with.
+need_for_faults() {
+    need tmux tmux
+    need strace strace
+    need faketime faketime
+    need unshare util-linux
+    # Only its look at the unit that `kas daemon install` writes; nothing of it runs.
+    need systemd-analyze systemd
+}
+
 need_rust_component() {
     cargo "$1" --version >/dev/null 2>&1 && return
     has rustup && quietly rustup rustup component add "$2" && return

@@ -13,6 +13,7 @@ pub mod project;
 pub mod policy;
 pub mod lifecycle;
 // ---- adapters: each talks to one outside thing
+pub mod failpoint;
 pub mod config;
 pub mod metrics;
 pub mod auth;
@@ -22,6 +23,7 @@ pub mod broker;
 pub mod shim;
 pub mod backend;
 // ---- application
+pub mod check;
 pub mod daemon;
 pub mod web;
 pub mod api;

@@ -2,9 +2,11 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// Nothing from elsewhere, no inline code, no framing, no forms. xterm.js and the page set styles through the CSSOM, which this allows.
+/// Nothing from elsewhere, no inline code, no framing, no forms, and no text made into markup but the page's own templates.
+/// xterm.js and the page set styles through the CSSOM, which this allows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
+    require-trusted-types-for 'script'; trusted-types kas-templates";
 
 /// Adds the security headers; an answer of the API is never stored by anybody.
 pub(super) fn protect(headers: &mut HeaderMap, api: bool) {

@@ -4,6 +4,7 @@
 //! table is obeyed, and what the table does not open needs a credential. The control socket has its own door, the peer's uid.
 
 mod audit;
+mod control_socket;
 mod daemon;
 mod dispatch;
 mod door;
@@ -27,7 +28,8 @@ mod terminals;
 mod transcript;
 mod wire;
 
+pub use control_socket::{ControlSocket, ServeError, bind_control};
 pub use door::{Door, Vault};
 pub use route::{Access, ROUTES, Route, Surface};
-pub use serve::{Listeners, ServeError, bind_control, serve};
+pub use serve::{Listeners, serve};
 pub use state::Api;

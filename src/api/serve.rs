@@ -2,11 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +10,12 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::control_socket::ControlSocket;
 use super::dispatch;
 use super::route::Surface;
 use super::stall::Stall;
@@ -37,8 +33,14 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_LINES: usize = 100;
 /// How long open requests may take once the daemon shuts down.
 const GRACE: Duration = Duration::from_secs(5);
-/// A pause after the kernel had no file descriptor for a connection.
+/// A pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection for which there is no file descriptor may take to send its request and to take its answer.
+const REFUSE_IN: Duration = Duration::from_millis(10);
+/// What a connection gets for which there is no file descriptor; it is closed then.
+const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+connection: close\r\ncontent-length: 119\r\n\r\n\
+{\"error\":{\"code\":\"unavailable\",\"message\":\"The daemon has no file descriptor left.\",\"details\":{\"reason\":\"descriptors\"}}}";
 
 /// The sockets to serve, already bound.
 #[derive(Debug, Default)]
@@ -46,29 +48,7 @@ pub struct Listeners {
     /// HTTP on TCP.
     pub http: Option<TcpListener>,
     /// The control socket.
-    pub control: Option<UnixListener>,
-}
-
-/// Why the control socket cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The directory could be somebody else's.
-    #[error("{0} must be a directory of yours that only you can enter (chmod 700)")]
-    UnsafeDirectory(PathBuf),
-    /// Something that is not a socket has the name.
-    #[error("{0} is in the way: it is not a socket")]
-    InTheWay(PathBuf),
-    /// Somebody answers there.
-    #[error("another daemon answers at {0}")]
-    InUse(PathBuf),
-    /// The file system said no.
-    #[error("{path}: {error}")]
-    Io {
-        /// What was tried.
-        path: PathBuf,
-        /// What it said.
-        error: io::Error,
-    },
+    pub control: Option<ControlSocket>,
 }
 
 /// A place among the connections; the last clone gives it back.
@@ -88,7 +68,7 @@ trait Accept: Send + Sync {
     const CAP: usize;
 
     /// The next connection; `None` for one that may not.
-    fn next(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+    fn next(&mut self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
 }
 
 impl Accept for TcpListener {
@@ -96,20 +76,20 @@ impl Accept for TcpListener {
     const SURFACE: Surface = Surface::Http;
     const CAP: usize = HTTP_CONNECTIONS;
 
-    async fn next(&self) -> io::Result<Option<TcpStream>> {
+    async fn next(&mut self) -> io::Result<Option<TcpStream>> {
         let (stream, _) = self.accept().await?;
         stream.set_nodelay(true)?;
         Ok(Some(stream))
     }
 }
 
-impl Accept for UnixListener {
+impl Accept for ControlSocket {
     type Stream = UnixStream;
     const SURFACE: Surface = Surface::Control;
     const CAP: usize = CONTROL_CONNECTIONS;
 
-    async fn next(&self) -> io::Result<Option<UnixStream>> {
-        let (stream, _) = self.accept().await?;
+    async fn next(&mut self) -> io::Result<Option<UnixStream>> {
+        let stream = self.accept().await?;
         Ok(own_peer(&stream).then_some(stream))
     }
 }
@@ -125,10 +105,11 @@ fn own_peer(stream: &UnixStream) -> bool {
 }
 
 async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
-    let Some(listener) = listener else { return };
+    let Some(mut listener) = listener else { return };
     let seats = Arc::new(Semaphore::new(A::CAP));
     let mut closing = api.closing.clone();
     let mut connections = JoinSet::new();
+    let mut spare = spare();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
@@ -141,7 +122,11 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if no_descriptor(&error) {
+                        refuse(&mut listener, &mut spare).await;
+                    } else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
             () = closed(&mut closing) => break,
@@ -154,6 +139,39 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
     if gone.is_err() {
         tracing::warn!("connections that did not end were cut");
     }
+}
+
+/// A descriptor kept for the moment when there is no other.
+fn spare() -> Option<fs::File> {
+    fs::File::open("/dev/null").ok()
+}
+
+fn no_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Takes one connection with the spare descriptor and tells it to come later: one that is left in the backlog would wait, and the
+/// listener stay ready, for ever.
+async fn refuse<A: Accept>(listener: &mut A, spare_one: &mut Option<fs::File>) {
+    drop(spare_one.take());
+    let accepted = tokio::time::timeout(REFUSE_IN, listener.next()).await;
+    if !matches!(accepted, Ok(Ok(_))) {
+        // The spare one was taken by somebody else meanwhile.
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+    if let Ok(Ok(Some(mut stream))) = accepted {
+        let told = async {
+            stream.write_all(NO_DESCRIPTOR).await?;
+            stream.shutdown().await?;
+            // The request is read, so that closing does not reset the connection before the answer arrived.
+            let mut request = [0; 4096];
+            stream.read(&mut request).await
+        };
+        if !matches!(tokio::time::timeout(REFUSE_IN, told).await, Ok(Ok(_))) {
+            tracing::debug!("a connection without a descriptor could not be told");
+        }
+    }
+    *spare_one = spare();
 }
 
 /// Serves one connection.
@@ -186,57 +204,5 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
-    }
-}
-
-/// Opens the control socket: a socket file of mode 0600 in a directory of mode 0700 that is ours. A socket nobody answers at is
-/// a leftover and replaced.
-///
-/// # Errors
-/// [`ServeError`]; nothing that is not ours is changed or removed.
-pub fn bind_control(path: &Path) -> Result<UnixListener, ServeError> {
-    let io = |error| ServeError::Io { path: path.to_owned(), error };
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io(io::ErrorKind::InvalidInput.into()));
-    };
-    let directory = private_directory(parent)?;
-    // Going by the open directory, nobody can exchange it under us, and a path longer than a socket address does not matter.
-    let inside = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    remove_leftover(&inside, path)?;
-    let listener = UnixListener::bind(&inside).map_err(io)?;
-    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600)).map_err(io)?;
-    Ok(listener)
-}
-
-/// Opens a directory, made when missing, and makes sure that it is ours and nobody else's.
-fn private_directory(path: &Path) -> Result<fs::File, ServeError> {
-    let io = |error| ServeError::Io { path: path.to_owned(), error };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-    let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let directory = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let directory = directory.map_err(|_| ServeError::UnsafeDirectory(path.to_owned()))?;
-    let facts = directory.metadata().map_err(io)?;
-    let ours = facts.uid() == rustix::process::geteuid().as_raw();
-    if ours && facts.mode() & 0o077 == 0 {
-        Ok(directory)
-    } else {
-        Err(ServeError::UnsafeDirectory(path.to_owned()))
-    }
-}
-
-fn remove_leftover(inside: &Path, shown: &Path) -> Result<(), ServeError> {
-    let io = |error| ServeError::Io { path: shown.to_owned(), error };
-    match fs::symlink_metadata(inside) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io(error)),
-        Ok(facts) if !facts.file_type().is_socket() => Err(ServeError::InTheWay(shown.to_owned())),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(inside) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(inside).map_err(io)
-            }
-            Ok(_) => Err(ServeError::InUse(shown.to_owned())),
-            Err(error) => Err(io(error)),
-        },
     }
 }

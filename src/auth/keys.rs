@@ -149,7 +149,7 @@ impl Keys {
             Some(("token", id)) => token(id),
             Some(("session", id)) => {
                 let session = self.sessions.iter().find(|session| session.id == id);
-                session.is_some_and(|it| now < it.expires_at && it.token.as_deref().is_none_or(token))
+                session.is_some_and(|it| it.works(now) && it.token.as_deref().is_none_or(token))
             }
             // The control socket's peer was checked when it came.
             Some(_) | None => credential == "socket",

@@ -50,3 +50,40 @@ pub struct SessionRecord {
     /// The token it was opened with, when it was one: the session shows what the token shows, and ends with it.
     pub token: Option<String>,
 }
+
+impl SessionRecord {
+    /// Whether it opens something at `now`. A clock that was set back by more than a session's life ends it too: opened while the clock
+    /// was far ahead, it would else live for as long.
+    #[must_use]
+    pub const fn works(&self, now: TimeMs) -> bool {
+        let life = self.expires_at.0.saturating_sub(self.created_at.0);
+        self.created_at.0.saturating_sub(life) <= now.0 && now.0 < self.expires_at.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_works_for_its_life_and_ends_with_a_clock_set_back_far() {
+        let hash = Hash::of("x");
+        let (created_at, expires_at) = (TimeMs(1000), TimeMs(1100));
+        let session = SessionRecord {
+            id: String::new(),
+            cookie: hash,
+            key: hash,
+            scope: Scope::Full,
+            created_at,
+            expires_at,
+            token: None,
+        };
+        let check = |now: i64, expect: bool| assert_eq!(session.works(TimeMs(now)), expect, "{now}");
+        check(1000, true);
+        check(1099, true);
+        check(1100, false);
+        check(900, true);
+        check(899, false);
+        check(-5, false);
+    }
+}

@@ -33,6 +33,12 @@ impl Holder {
         self.window.is_some()
     }
 
+    /// The run's window.
+    #[must_use]
+    pub fn window(&self) -> Option<&Window> {
+        self.window.as_ref().map(|(window, _)| window)
+    }
+
     /// Gives bytes to the program, in order, once; waits while it does not read.
     ///
     /// # Errors

@@ -2,8 +2,12 @@
 
 mod error;
 mod holder;
+mod program;
 pub mod pty;
+mod scope;
 pub mod tmux;
 
 pub use error::BackendError;
 pub use holder::Holder;
+use program::find_program;
+pub use scope::Scopes;

@@ -6,9 +6,13 @@
 mod error;
 mod lock;
 mod log;
+mod memory;
+mod notify;
 mod operator;
 mod run;
+mod signals;
 mod vault;
 
 pub use error::Error;
+pub use operator::name as operator_name;
 pub use run::{Options, run_blocking};

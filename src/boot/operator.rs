@@ -2,7 +2,7 @@
 
 /// The user's name as `/etc/passwd` has it, else `uid-<number>`.
 #[must_use]
-pub(super) fn name(uid: u32) -> String {
+pub fn name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     find(&passwd, uid).unwrap_or_else(|| format!("uid-{uid}"))
 }

@@ -6,17 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::lock::Lock;
+use super::notify::Notifier;
+use super::signals::Signals;
 use super::vault::StoreVault;
-use super::{Error, log, operator};
+use super::{Error, log, memory, operator};
 use crate::api::{Api, Door, Listeners, bind_control, serve};
 use crate::auth::{Keys, bootstrap_token};
+use crate::backend::Scopes;
 use crate::backend::tmux::{self, Tmux};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
 use crate::daemon::{self, Facts, Handle, Parts, Places};
+use crate::failpoint::{self, Failpoint, hit};
 use crate::lifecycle::OnRestart;
 use crate::model::TimeMs;
 use crate::store::Store;
@@ -44,8 +47,10 @@ pub struct Options {
 /// # Errors
 /// Why it did not start; [`Error::exit_code`] tells them apart.
 pub fn run_blocking(options: Options) -> Result<(), Error> {
+    memory::bound();
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
+    failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(run(options, env));
     // What still runs is given up: tasks live in their shims, and what was answered is in the store.
@@ -54,32 +59,72 @@ pub fn run_blocking(options: Options) -> Result<(), Error> {
 }
 
 async fn run(options: Options, env: Env) -> Result<(), Error> {
-    let signals = Signals::listen()?;
-    let default = Paths::new(&env, None)?.config_file;
+    let mut signals = Signals::listen()?;
+    let notifier = Notifier::new(&env);
+    let daemon = tokio::select! {
+        begun = begin(&options, &env) => begun?,
+        () = signals.shutdown() => {
+            tracing::info!("told to end while starting; what was found is found again");
+            return Ok(());
+        }
+    };
+    let (close, closing) = watch::channel(false);
+    let Daemon { handle, door, listeners, paths, bound, _lock } = daemon;
+    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
+    let mut serving = std::pin::pin!(serve(api, listeners));
+    tell_ready(&options, &paths, bound)?;
+    notifier.ready();
+    tokio::select! {
+        () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
+        () = notifier.keep_telling(&handle) => {}
+        () = signals.until_shutdown(&handle, &notifier) => {}
+    }
+    tracing::info!("shutting down; tasks live on");
+    notifier.stopping();
+    close.send_replace(true);
+    if tokio::time::timeout(CLOSES_IN, serving).await.is_err() {
+        tracing::info!("some connections did not close in time");
+    }
+    Ok(())
+}
+
+/// A daemon that has taken up what it found and is about to serve.
+struct Daemon {
+    handle: Handle,
+    door: Door,
+    listeners: Listeners,
+    paths: Paths,
+    bound: Option<SocketAddr>,
+    _lock: Lock,
+}
+
+async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
+    let default = Paths::before_configuration(env)?.config_file;
     let mut config = config::load(options.config.as_deref(), &default)?;
     if let Some(http) = &options.http {
         config.http_addr = config::parse_http_addr(http)?;
         config.check_http()?;
     }
-    let paths = Paths::new(&env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
-    config::ensure_private_dir(&paths.state_dir)?;
+    let paths = Paths::new(env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
+    paths.ensure_state_dir()?;
     let _lock = Lock::take(&paths.lock)?;
+    hit(Failpoint::LockTaken);
     let store = open_store(&paths).await?;
+    hit(Failpoint::StoreOpened);
     let operator = operator::name(env.uid());
     let keys = keys(&paths, &store, &operator).await?;
-    let (resolved, tmux) = backend(&config, &env, &paths).await?;
+    let (resolved, tmux) = backend(&config, env, &paths).await?;
     let facts =
         Facts::new(config.clone(), (options.config.clone(), default), operator, resolved, TimeMs::now());
     let parts = Parts {
         facts,
         store: store.clone(),
         tmux,
-        places: places(&config, &env, &paths)?,
+        places: places(&config, env, &paths)?,
         on_restart: on_restart(&config),
     };
     let handle = daemon::start(parts).await?;
     handle.register(&config.repos).await;
-
     let listeners = listen(&config, &paths).await?;
     let bound = listeners.http.as_ref().map(tokio::net::TcpListener::local_addr);
     let bound = bound.transpose().context("the bound address")?;
@@ -87,20 +132,7 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
         handle.serving_http_on(address.to_string());
     }
     let door = Door::new(keys, bound.map(|address| address.port()), &[], StoreVault(store));
-    let (close, closing) = watch::channel(false);
-    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
-    let mut serving = std::pin::pin!(serve(api, listeners));
-    tell_ready(&options, &paths, bound)?;
-    tokio::select! {
-        () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
-        () = signals.until_shutdown(&handle) => {}
-    }
-    tracing::info!("shutting down; tasks live on");
-    close.send_replace(true);
-    if tokio::time::timeout(CLOSES_IN, serving).await.is_err() {
-        tracing::info!("some connections did not close in time");
-    }
-    Ok(())
+    Ok(Daemon { handle, door, listeners, paths, bound, _lock })
 }
 
 async fn open_store(paths: &Paths) -> Result<Store, Error> {
@@ -122,6 +154,7 @@ fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
     Ok(Places {
         instances: paths.instances.clone(),
         kas: std::env::current_exe().context("this program's own path")?,
+        scopes: Scopes::new(env),
         env: config::task_env(env.vars()),
         scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),
         boot_id: crate::journal::boot_id().context("this boot's id")?,
@@ -159,7 +192,7 @@ async fn backend(
 }
 
 async fn listen(config: &Config, paths: &Paths) -> Result<Listeners, Error> {
-    config::ensure_private_dir(&paths.runtime_dir)?;
+    paths.ensure_runtime_dir()?;
     let control = bind_control(&paths.socket).map_err(anyhow::Error::from)?;
     let http = match config.http_addr {
         None => None,
@@ -178,36 +211,4 @@ fn tell_ready(options: &Options, paths: &Paths, http: Option<SocketAddr>) -> Res
         rustix::io::write(ready, b"ready\n").context("telling that the daemon is ready")?;
     }
     Ok(())
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Reloads on every SIGHUP; ends at SIGTERM or SIGINT.
-    async fn until_shutdown(mut self, handle: &Handle) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    if let Err(refusal) = handle.reload().await {
-                        tracing::error!("reload: {refusal}");
-                    }
-                }
-            }
-        }
-    }
 }

@@ -90,6 +90,7 @@ enum Place {
 pub struct Channel {
     inner: Mutex<Inner>,
     history: Option<Arc<dyn History>>,
+    ring_cap: usize,
     /// Grows by one with every change. Receivers see the newest value only, so there is no queue to bound.
     version: watch::Sender<u64>,
     pub(super) slot: Slot,
@@ -98,12 +99,15 @@ pub struct Channel {
 impl Channel {
     /// Memory for one terminal's newest bytes, in bytes, where nothing else was asked for.
     pub const RING_CAP: usize = 1 << 20;
+    /// The same while nobody watches it: history has what the next viewer will want, and there may be hundreds of terminals.
+    const UNWATCHED_CAP: usize = 64 << 10;
 
     /// A live terminal whose next byte has offset `start`; bytes before it are in `history`.
     #[must_use]
     pub fn new(start: Offset, size: Size, history: Option<Arc<dyn History>>, ring_cap: usize) -> Self {
         let inner = Inner { ring: Ring::new(start, ring_cap), size, ended: None };
-        Self { inner: Mutex::new(inner), history, version: watch::Sender::new(0), slot: Slot::default() }
+        let (inner, version) = (Mutex::new(inner), watch::Sender::new(0));
+        Self { inner, history, ring_cap, version, slot: Slot::default() }
     }
 
     /// A finished terminal, all of it in `history`.
@@ -130,6 +134,7 @@ impl Channel {
         if gap {
             inner.ring.restart(at);
         }
+        inner.ring.limit(self.cap_now());
         inner.ring.append(&bytes[known..]);
         drop(inner);
         self.bump();
@@ -241,6 +246,11 @@ impl Channel {
         task.await.unwrap_or(Read::Dropped { to: ring_start, reason: GapReason::Unrecoverable })
     }
 
+    fn cap_now(&self) -> usize {
+        let unwatched = self.history.is_some() && self.version.receiver_count() == 0;
+        if unwatched { self.ring_cap.min(Self::UNWATCHED_CAP) } else { self.ring_cap }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change under the lock is complete before anything can panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -278,9 +288,12 @@ fn behind(history: &dyn History, from: Offset, ring_start: Offset, max: usize) -
     match history.read_at(from, max.min(room)) {
         Ok(bytes) if !bytes.is_empty() => Read::Data { offset: from, bytes },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let held = history.range().start;
+            let held = history.next_held(from);
             let to = if held > from { held.min(ring_start) } else { ring_start };
-            Read::Dropped { to, reason: GapReason::Evicted }
+            // What lies in front of something held that is older could not be kept in the first place.
+            let in_front = history.range().start > from;
+            let reason = if in_front { GapReason::Evicted } else { GapReason::Unrecoverable };
+            Read::Dropped { to, reason }
         }
         Ok(_) => Read::Dropped { to: ring_start, reason: GapReason::Unrecoverable },
         Err(error) => {

@@ -28,6 +28,10 @@ pub trait History: Send + Sync {
     /// # Errors
     /// What the file system said.
     fn read_at(&self, from: Offset, max: usize) -> io::Result<Bytes>;
+    /// Where the bytes go on after `from`, which `read_at` did not find.
+    fn next_held(&self, _from: Offset) -> Offset {
+        self.range().start
+    }
     /// The terminal's state where the held bytes start, when they do not start at 0.
     fn checkpoint(&self) -> Option<Checkpoint>;
     /// When bytes were written: (offset, epoch milliseconds), ascending, coarse.

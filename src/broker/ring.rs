@@ -34,6 +34,18 @@ impl Ring {
         self.start = at;
     }
 
+    /// Holds at most `cap` bytes from now on, and gives back the memory beyond. A `cap` of 0 counts as 1.
+    pub(super) fn limit(&mut self, cap: usize) {
+        if cap == self.cap {
+            return;
+        }
+        self.cap = cap.max(1);
+        let excess = self.bytes.len().saturating_sub(self.cap);
+        self.bytes.drain(..excess);
+        self.bytes.shrink_to(self.cap);
+        self.start = self.start.after(excess);
+    }
+
     /// Appends at the end. Above the cap the oldest bytes go: history has them.
     pub(super) fn append(&mut self, new: &[u8]) {
         let end = self.end().after(new.len());
@@ -95,6 +107,19 @@ mod tests {
         }
         assert_eq!(ring.end(), Offset(16_500));
         assert!(ring.bytes.capacity() <= 1000, "{}", ring.bytes.capacity());
+    }
+
+    #[test]
+    fn a_lower_cap_keeps_the_newest_bytes_and_gives_memory_back() {
+        let mut ring = Ring::new(Offset(0), 1000);
+        ring.append(&[7; 1000]);
+        ring.append(b"end");
+        ring.limit(4);
+        assert_eq!((ring.start(), ring.copy(ring.start(), 9)), (Offset(999), b"\x07end".to_vec()));
+        assert!(ring.bytes.capacity() < 100, "{}", ring.bytes.capacity());
+        ring.limit(1000);
+        ring.append(&[8; 500]);
+        assert_eq!((ring.start(), ring.end()), (Offset(999), Offset(1503)));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Signals {
 struct Session {
     watch: Watch,
     interactive: bool,
-    /// Whether this terminal may answer the program's questions: on a plain PTY, live, and while the size is ours.
+    /// Whether this terminal may answer the program's questions: on a plain PTY, where the daemon says of which output.
     answers: bool,
     size: Option<Size>,
     /// Where replay ends.
@@ -165,22 +165,18 @@ impl Session {
                 }
                 self.watch.input(b"").await?;
             }
-            Seen::Bytes { offset, bytes } => {
+            Seen::Bytes { offset, bytes, answerable } => {
                 let replayed = self.live.saturating_sub(offset).min(bytes.len() as u64);
                 let (old, new) = bytes.split_at(usize::try_from(replayed).unwrap_or(bytes.len()));
                 self.write(Policy::Mute, old)?;
-                let ours = if self.answers { Policy::Open } else { Policy::Mute };
+                let ours = if self.answers && answerable { Policy::Open } else { Policy::Mute };
                 self.write(ours, new)?;
             }
             Seen::Snapshot(bytes) => {
                 self.clear()?;
                 self.write(Policy::Mute, &bytes)?;
             }
-            Seen::Size(cols, rows) => {
-                let ours = self.size.is_some_and(|it| (it.cols(), it.rows()) == (cols, rows));
-                self.answers &= ours;
-            }
-            Seen::Gap { .. } => {}
+            Seen::Gap { .. } | Seen::Size(..) => {}
             Seen::Complaint(_) => tty::write(b"\x07")?,
             Seen::Lost => {
                 tty::write(b"\x1b7\x1b[999;1H\x1b[7mkas: the daemon is away; waiting for it\x1b[0m\x1b8")?;

@@ -29,7 +29,7 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(global: Global, output: Output<'a>) -> Result<Self, Error> {
         let env = Env::of_process();
-        let paths = Paths::new(&env, None)?;
+        let paths = Paths::before_configuration(&env)?;
         let default_socket = paths.socket.clone();
         let configured = || load(None, &paths.config_file).ok().and_then(|config| config.socket_path);
         // A broken configuration does not hide a daemon that runs with an earlier one.

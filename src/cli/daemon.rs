@@ -11,6 +11,7 @@ use super::error::Error;
 use super::output::code;
 use super::table::{shown, span};
 
+mod install;
 mod process;
 mod start;
 
@@ -24,6 +25,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum DaemonCommand {
     Start(start::Args),
+    Install(install::Args),
     /// Stop the daemon; runs go on, and the next daemon takes them over
     Stop,
     /// Tell whether the daemon runs, and its projects
@@ -45,6 +47,7 @@ enum DaemonCommand {
 pub(super) fn run(args: Args, context: Context<'_>) -> Result<u8, Error> {
     match args.command {
         DaemonCommand::Start(args) => start::run(&args, context),
+        DaemonCommand::Install(args) => install::run(&args, context),
         DaemonCommand::Stop => process::stop(context),
         DaemonCommand::Status => asked(status(context)),
         DaemonCommand::Add { path } => asked(add(&path, context)),

@@ -1,5 +1,7 @@
 //! `kas debug`: tools for looking at kas's own data.
 
+mod fsck;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
@@ -26,6 +28,10 @@ pub struct DebugArgs {
 enum DebugCommand {
     /// Show what a recorded tmux control stream says, an event a line
     Replay(ReplayArgs),
+    /// Check that records, directories, processes and windows agree, and say which promise is broken
+    Fsck(fsck::FsckArgs),
+    /// List the runs that have a directory, without the database; changes nothing
+    Salvage,
 }
 
 /// Arguments of `kas debug replay`.
@@ -59,9 +65,16 @@ pub enum Style {
 ///
 /// # Errors
 ///
-/// When the file cannot be read or standard output not be written. What is in the file is never an error.
-pub fn run(args: DebugArgs) -> anyhow::Result<u8> {
-    let DebugCommand::Replay(ReplayArgs { file, json, pane, raw }) = args.command;
+/// When a file cannot be read or standard output not be written. What a recording says is never an error.
+pub fn run(args: DebugArgs, as_json: bool) -> anyhow::Result<u8> {
+    match args.command {
+        DebugCommand::Replay(args) => run_replay(args),
+        DebugCommand::Salvage => super::salvage::run(as_json),
+        DebugCommand::Fsck(args) => fsck::run(args),
+    }
+}
+
+fn run_replay(ReplayArgs { file, json, pane, raw }: ReplayArgs) -> anyhow::Result<u8> {
     let style = match (raw, json, pane.map(PaneId)) {
         (true, _, Some(pane)) => Style::Raw(pane),
         (_, true, pane) => Style::Json(pane),
@@ -214,6 +227,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error_that_names_it() {
         let line = Line::try_parse_from(["debug", "replay", "/nonexistent/x.ctl"]).unwrap();
-        assert!(run(line.debug).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
+        assert!(run(line.debug, false).unwrap_err().to_string().contains("/nonexistent/x.ctl"));
     }
 }

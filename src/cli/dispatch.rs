@@ -67,7 +67,7 @@ fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
     match args.command {
         Command::Check(args) => Ok(check::run(&args, &std::env::current_dir()?, output)?),
         Command::Schema(args) => Ok(schema::run(&args, output)?),
-        Command::Debug(args) => debug::run(args).map_err(debug_error),
+        Command::Debug(args) => debug::run(args, global.json).map_err(debug_error),
         Command::Daemon(args) => daemon::run(args, context(global, output)?),
         Command::Run(args) => asked(run_task::run(args, context(global, output)?)),
         Command::Ps(args) => asked(list::ps(args, context(global, output)?)),

@@ -148,7 +148,8 @@ fn config_details(error: &config::Error) -> Value {
             let problems: Vec<_> = invalid.problems.iter().map(problem_json).collect();
             json!({"reason": "config_invalid", "problems": problems})
         }
-        config::Error::NotFound { .. }
+        config::Error::Advised { .. }
+        | config::Error::NotFound { .. }
         | config::Error::NotAFile { .. }
         | config::Error::Io { .. }
         | config::Error::NotLoopback { .. }

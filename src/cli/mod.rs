@@ -18,6 +18,7 @@ pub mod output;
 mod quote;
 mod run;
 mod runs;
+mod salvage;
 pub mod schema;
 mod table;
 mod token;

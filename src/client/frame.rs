@@ -61,6 +61,8 @@ pub enum Frame {
         offset: u64,
         /// The bytes.
         bytes: Bytes,
+        /// Whether this subscriber, and no other, may answer them.
+        answerable: bool,
     },
     /// A terminal's state as bytes.
     Snapshot {
@@ -122,7 +124,7 @@ impl Frame {
         let [kind, _, _, _, _, offset @ ..] = *header;
         let (offset, bytes) = (u64::from_be_bytes(offset), frame.slice(HEADER_BYTES..));
         Ok(match kind {
-            1 => Self::Output { offset, bytes },
+            kind @ (1 | 4) => Self::Output { offset, bytes, answerable: kind == 4 },
             2 => Self::Snapshot { offset, bytes },
             _ => Self::Unknown,
         })
@@ -175,7 +177,7 @@ mod tests {
         assert_eq!(frame, b"\x03\x01\x02\x03\x04\0\0\0\0\0\0\0\0keys");
         frame[0] = 1;
         frame[12] = 9;
-        let expect = Frame::Output { offset: 9, bytes: Bytes::from_static(b"keys") };
+        let expect = Frame::Output { offset: 9, bytes: Bytes::from_static(b"keys"), answerable: false };
         assert_eq!(Frame::of_binary(&frame.into()).unwrap(), expect);
         assert!(Frame::of_binary(&Bytes::from_static(b"\x01short")).is_err());
     }

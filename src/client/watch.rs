@@ -43,6 +43,8 @@ pub enum Seen {
         offset: u64,
         /// The bytes.
         bytes: Bytes,
+        /// Whether this watcher's terminal, and no other, may answer them.
+        answerable: bool,
     },
     /// What to write to a freshly reset terminal to see the state so far.
     Snapshot(Bytes),
@@ -118,6 +120,7 @@ impl Watch {
         }
         if let Mode::Interactive(size) = self.mode {
             hello["mode"] = "interactive".into();
+            hello["answers"] = true.into();
             hello["cols"] = size.cols().into();
             hello["rows"] = size.rows().into();
         }
@@ -183,9 +186,9 @@ impl Watch {
                 self.lost_since = None;
                 Seen::Began { live: offset }
             }
-            Frame::Output { offset, bytes } => {
+            Frame::Output { offset, bytes, answerable } => {
                 self.next = Some(offset + bytes.len() as u64);
-                Seen::Bytes { offset, bytes }
+                Seen::Bytes { offset, bytes, answerable }
             }
             Frame::Snapshot { offset, bytes } => {
                 self.next = Some(offset);
@@ -309,7 +312,7 @@ mod tests {
     }
 
     fn bytes(offset: u64, text: &'static str) -> Seen {
-        Seen::Bytes { offset, bytes: Bytes::from_static(text.as_bytes()) }
+        Seen::Bytes { offset, bytes: Bytes::from_static(text.as_bytes()), answerable: false }
     }
 
     #[tokio::test]
@@ -324,7 +327,7 @@ mod tests {
             let hello = said(&mut peer).await;
             assert_eq!(
                 hello,
-                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","cols":80,"rows":24,"from":0})
+                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","answers":true,"cols":80,"rows":24,"from":0})
             );
             say(&mut peer, json!({"type":"subscribed","handle":7,"offset":3})).await;
             output(&mut peer, 0, b"abc").await;

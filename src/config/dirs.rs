@@ -49,6 +49,27 @@ fn ensure(path: &Path, forbidden: u32) -> Result<OwnedFd, Error> {
     Ok(dir)
 }
 
+/// Refuses a directory that somebody else owns, or that others may write to and remove from, around `path`. One that is missing is fine:
+/// it will be made.
+pub(super) fn refuse_shared_parent(path: &Path) -> Result<(), Error> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let stat = match rustix::fs::stat(parent) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(Error::io("look at", parent, errno)),
+    };
+    let unsafe_dir = |reason: String| Err(Error::UnsafeDir { path: parent.to_owned(), reason });
+    let uid = rustix::process::geteuid().as_raw();
+    let (mode, sticky) = (stat.st_mode & 0o7777, 0o1000);
+    if stat.st_uid != uid && stat.st_uid != 0 {
+        return unsafe_dir(format!("it belongs to user {}, not to {uid}", stat.st_uid));
+    }
+    if mode & 0o022 != 0 && mode & sticky == 0 {
+        return unsafe_dir(format!("others may write to it (mode {mode:04o})"));
+    }
+    Ok(())
+}
+
 /// Opens the parent of `path`, making what is missing of it. Links above the last name are the administrator's business.
 fn open_parents(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

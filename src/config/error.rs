@@ -76,7 +76,7 @@ pub enum Error {
         length: usize,
     },
     /// Neither `HOME` nor the XDG variable says where a directory is.
-    #[error("neither {variable} nor HOME is set to an absolute path")]
+    #[error("neither {variable} nor HOME is set to an absolute path; set one of them")]
     NoHome {
         /// The XDG variable that would help.
         variable: &'static str,
@@ -89,12 +89,25 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// An error with something that can be done about it.
+    #[error("{error}; {advice}")]
+    Advised {
+        /// What went wrong.
+        error: Box<Self>,
+        /// What to do: a phrase in the imperative.
+        advice: &'static str,
+    },
 }
 
 impl Error {
     /// The error of a system call on `path`.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    /// Adds what can be done about it.
+    pub(super) fn advise(self, advice: &'static str) -> Self {
+        Self::Advised { error: Box::new(self), advice }
     }
 
     /// The exit code of the command line for it (`spec/protocol.md` §5).
@@ -108,6 +121,7 @@ impl Error {
             | Self::SocketPathTooLong { .. } => 4,
             Self::NotLoopback { .. } | Self::UnsafeDir { .. } => 8,
             Self::Io { .. } | Self::NoHome { .. } => 1,
+            Self::Advised { error, .. } => error.exit_code(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::dirs::{ensure_private_dir, refuse_shared_parent};
 use super::{Env, Error};
 
 /// The longest path a socket can have: `sun_path` holds 108 bytes with its final NUL (unix(7)).
@@ -41,15 +42,31 @@ impl Paths {
     /// # Errors
     /// [`Error::NoHome`], [`Error::SocketPathTooLong`].
     pub fn new(env: &Env, socket: Option<&Path>) -> Result<Self, Error> {
+        let paths = Self::before_configuration(env)?.with_socket(socket);
+        let length = paths.socket.as_os_str().as_bytes().len();
+        if length > MAX_SOCKET_PATH_BYTES {
+            return Err(Error::SocketPathTooLong { path: paths.socket, length });
+        }
+        Ok(paths)
+    }
+
+    fn with_socket(mut self, socket: Option<&Path>) -> Self {
+        if let Some(socket) = socket {
+            self.runtime_dir = socket.parent().map_or(self.runtime_dir, Path::to_path_buf);
+            self.socket = socket.to_owned();
+        }
+        self
+    }
+
+    /// The paths before anything was read that may give the control socket another one; this one may be too long to be used.
+    ///
+    /// # Errors
+    /// [`Error::NoHome`].
+    pub fn before_configuration(env: &Env) -> Result<Self, Error> {
         let config_dir = base(env, "XDG_CONFIG_HOME", ".config")?.join("kasmos");
         let state_dir = base(env, "XDG_STATE_HOME", ".local/state")?.join("kasmos");
         let runtime = env.absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("kasmos"));
         let runtime = runtime.unwrap_or_else(|| PathBuf::from(format!("/tmp/kasmos-{}", env.uid())));
-        let socket = socket.map_or_else(|| runtime.join("kas.sock"), Path::to_path_buf);
-        let length = socket.as_os_str().as_bytes().len();
-        if length > MAX_SOCKET_PATH_BYTES {
-            return Err(Error::SocketPathTooLong { path: socket, length });
-        }
         Ok(Self {
             config_file: config_dir.join("daemon.toml"),
             pid_file: config_dir.join("daemon.pid"),
@@ -60,9 +77,33 @@ impl Paths {
             log: state_dir.join("daemon.log"),
             lock: state_dir.join("lock"),
             state_dir,
-            runtime_dir: socket.parent().map_or(runtime, Path::to_path_buf),
-            socket,
+            socket: runtime.join("kas.sock"),
+            runtime_dir: runtime,
         })
+    }
+}
+
+impl Paths {
+    /// Makes the state directory, private, or finds it so.
+    ///
+    /// # Errors
+    /// As [`ensure_private_dir`], with what to do.
+    pub fn ensure_state_dir(&self) -> Result<(), Error> {
+        let advice = "set XDG_STATE_HOME to a directory of yours that can be written";
+        ensure_private_dir(&self.state_dir).map(drop).map_err(|error| error.advise(advice))
+    }
+
+    /// Makes the control socket's directory, private, or finds it so. The directory around it must be the user's or root's, and if others
+    /// may write there, sticky: else they could put theirs in its place.
+    ///
+    /// # Errors
+    /// As [`ensure_private_dir`], with what to do.
+    pub fn ensure_runtime_dir(&self) -> Result<(), Error> {
+        let advice =
+            "set XDG_RUNTIME_DIR to a directory that only you can use, or name a socket with --socket";
+        let checked =
+            refuse_shared_parent(&self.runtime_dir).and_then(|()| ensure_private_dir(&self.runtime_dir));
+        checked.map(drop).map_err(|error| error.advise(advice))
     }
 }
 
@@ -92,7 +133,11 @@ mod tests {
         check(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "r")], None, &format!("{home} {fallback}"));
         let xdg = [("XDG_CONFIG_HOME", "/c"), ("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r")];
         check(&xdg, Some("/x/y.sock"), "/c/kasmos/daemon.toml /s/kasmos/runner.db /x/y.sock");
-        check(&[("HOME", "")], None, "neither XDG_CONFIG_HOME nor HOME is set to an absolute path");
+        check(
+            &[("HOME", "")],
+            None,
+            "neither XDG_CONFIG_HOME nor HOME is set to an absolute path; set one of them",
+        );
     }
 
     #[test]

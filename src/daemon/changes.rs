@@ -8,7 +8,7 @@ use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
 use super::refusal::{Code, Refusal};
 use super::step::history_of;
 use super::view::{Confirmed, LaunchRequest, Launched, ProjectSummary, ReloadReport, What};
-use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
+use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, RunState, Size, TimeMs};
 use crate::project::TaskDef;
 use crate::store::IdempotencyKey;
 
@@ -104,6 +104,23 @@ impl Handle {
         Ok(confirmed)
     }
 
+    /// Refuses what would end a run that nobody here can end; to wait for its end instead would be to wait for as long as it runs.
+    fn may_end(&self, instance: &Instance) -> Answer<()> {
+        let id = instance.id;
+        let refuse = |why: String, reason| Err(Refusal::new(Code::Unavailable, why).reason(reason));
+        match self.0.terminals.holder(id) {
+            Some(holder) if holder.shim().is_read_only() => {
+                let version = holder.shim().hello().version;
+                let error = crate::shim::ClientError::ReadOnly(version);
+                refuse(format!("Instance {id} cannot be stopped: {error}."), "read_only")
+            }
+            None if instance.state == RunState::Running => {
+                refuse(format!("Instance {id} cannot be stopped: its holder does not answer."), "holder")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Stops a run; answers when nothing of its process tree lives.
     ///
     /// # Errors
@@ -114,6 +131,7 @@ impl Handle {
             let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {}.", before.state));
             return Err(refusal.reason("not_running"));
         }
+        self.may_end(&before)?;
         let actor = actor.clone();
         let Reply::Instance(instance) = self.ask(|reply| Input::Stop { reply, actor, id }).await? else {
             return Err(unexpected());
@@ -205,6 +223,8 @@ impl Handle {
     /// # Errors
     /// `not_found`, or what tmux or the store said.
     pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
+        let live: Vec<_> = self.0.view.borrow().live.values().cloned().collect();
+        live.iter().filter(|run| run.project_id == *id).try_for_each(|run| self.may_end(run))?;
         let (actor, id) = (actor.clone(), id.clone());
         self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
     }

@@ -97,8 +97,10 @@ pub enum RunEffect {
         /// What happened.
         events: Vec<NewEvent>,
     },
-    /// Forget it.
+    /// Forget it: everything of it is stored.
     Release,
+    /// Forget it, though its end could not be stored: its directory stays for the next start.
+    Leave,
 }
 
 impl RunEffect {

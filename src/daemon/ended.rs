@@ -46,6 +46,13 @@ impl History for JournalHistory {
         }
     }
 
+    fn next_held(&self, from: Offset) -> Offset {
+        match self.read("next bytes", |reader| reader.read_at(from, 1)) {
+            Some(Found::Missing { to, .. }) => to,
+            Some(Found::Bytes(_) | Found::End) | None => from,
+        }
+    }
+
     fn checkpoint(&self) -> Option<Checkpoint> {
         self.read("checkpoint", |reader| reader.checkpoint()).flatten().map(checkpoint)
     }

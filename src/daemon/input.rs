@@ -86,14 +86,29 @@ pub struct Placement {
     pub window: Option<(String, String)>,
 }
 
+/// How a shim was found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Whether it waits at its gate.
+    pub at_gate: bool,
+    /// The command's process id, once it ran.
+    pub pid: Option<u32>,
+    /// The session's and the window's names, where it has a window.
+    pub window: Option<(String, String)>,
+}
+
 /// What a shim said, or that it says nothing any more.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShimReport {
+    /// It answers again after the daemon, or the shim, was away.
+    Reached(Reached),
     /// The command runs.
     Started {
         /// Its process id.
         pid: u32,
     },
+    /// The command ended before the shim knew of a stop: others of its tree may live, and `Ended` follows if one is asked for.
+    Exited(Box<ExitRecord>),
     /// The command ended or could not be started, and of a stopped one nothing of its tree lives; this is the record.
     Ended(Box<ExitRecord>),
     /// The same, because the tmux server went away under it.
@@ -211,6 +226,11 @@ pub enum Input {
         id: InstanceId,
         /// What the store said.
         result: Result<(), Refusal>,
+    },
+    /// Somebody wants to know whether the loop still turns.
+    Turn {
+        /// Who waits.
+        reply: ReplyId,
     },
     /// New limits.
     Limits(TaskLimits),

@@ -16,6 +16,7 @@ mod projects;
 mod reads;
 mod refusal;
 mod replies;
+mod resume;
 mod run;
 mod start;
 mod state;
@@ -24,15 +25,17 @@ mod terminals;
 mod view;
 mod watching;
 
-pub use effect::Effect;
+pub use effect::{Effect, RunEffect};
 pub use facts::{Facts, task_limits};
 pub use handle::{Answer, Handle};
 pub use input::{
-    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reached, Reply, ReplyId, ShimReport,
+    SpawnFailure,
 };
 pub use perform::Places;
 pub use projects::problems_json;
 pub use refusal::{Code, Refusal};
+pub use resume::{Resume, end_report, resume};
 pub use start::{Parts, start};
 pub use state::{Live, Phase, State};
 pub use step::step;

@@ -38,7 +38,7 @@ pub(super) async fn watch(handle: Handle, mut reports: mpsc::Receiver<Report>) {
             }
             Report::PaneClosed { project, pane } => about_pane(EventKind::PaneClosed, &project, pane),
             Report::PipeFallback { project, why } => {
-                tracing::warn!(%project, why, "control mode cannot be used; runs stream from their shims");
+                tracing::warn!(%project, why, "task_runner.tmux_pipe_fallback: control mode cannot be used; runs stream from their shims");
                 NewEvent::new(EventKind::TmuxPipeFallback, TimeMs::now())
                     .project(&project)
                     .detail("error", why)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::handle::{Answer, Handle, internal, not_found};
+use super::input::Input;
 use super::refusal::{Code, Refusal};
 use super::view::{
     AuditFilter, InstanceFilter, Page, PaneView, ProjectSummary, Status, StoredEvent, TaskView, TasksView,
@@ -13,6 +14,7 @@ use super::view::{
 use crate::metrics::Metrics;
 use crate::model::{Instance, InstanceId, ProjectId};
 use crate::project::TaskDef;
+use crate::store::Error;
 
 impl Handle {
     /// All projects, by id.
@@ -156,6 +158,32 @@ impl Handle {
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         self.0.metrics.clone()
+    }
+
+    /// Takes a turn of the loop, a write and a read of the store. An answer that something is wrong is an answer.
+    ///
+    /// # Errors
+    /// What does not answer any more and will not.
+    pub async fn prove_alive(&self) -> Result<(), &'static str> {
+        self.ask(|reply| Input::Turn { reply }).await.map_err(|_| "the orchestrator has ended")?;
+        let is_open = |error: &Error| *error != Error::Closed;
+        let written = self.0.store.check().await.err();
+        let read = self.0.store.projects().await.err();
+        if written.iter().chain(&read).all(is_open) { Ok(()) } else { Err("the store has ended") }
+    }
+
+    /// How the daemon is, in one line: what it does, and first of all what is wrong.
+    pub async fn in_a_line(&self) -> String {
+        let status = self.status();
+        let mut parts = Vec::new();
+        parts.extend(
+            status.config_problems.first().map(|it| format!("bad configuration, not in force: {it}")),
+        );
+        parts.extend(self.ready().await.err().map(|refusal| refusal.to_string()));
+        let running = self.0.view.borrow().live.len();
+        parts.push(format!("{running} tasks run; {} projects", status.projects.len()));
+        parts.push(status.http_addr.map_or("no page".to_owned(), |address| format!("http://{address}")));
+        parts.join("; ")
     }
 
     /// Whether the store answers, and tmux where it is the backend.

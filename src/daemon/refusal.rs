@@ -78,7 +78,7 @@ impl From<crate::store::Error> for Refusal {
         use crate::store::Error;
         let message = error.to_string();
         match error {
-            Error::Busy | Error::Full | Error::Undone | Error::Closed | Error::ReadOnly(_) => {
+            Error::Busy | Error::Full | Error::Undone | Error::Closed | Error::Io(_) | Error::ReadOnly(_) => {
                 Self::new(Code::Unavailable, message).reason("store")
             }
             Error::NoInstance => Self::new(Code::NotFound, message),
@@ -88,7 +88,6 @@ impl From<crate::store::Error> for Refusal {
             | Error::Newer { .. }
             | Error::Foreign(_)
             | Error::Corrupt(_)
-            | Error::Io(_)
             | Error::Sql(_) => Self::new(Code::Internal, message).reason("store"),
         }
     }

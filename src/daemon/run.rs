@@ -1,4 +1,4 @@
-//! The loop: one owner of the state, one input at a time, effects started in order.
+//! The loop: one owner of the state, inputs one after the other, effects started in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use crate::model::{Instance, InstanceId, ProjectId, TimeMs};
 
 /// How many inputs may wait. A caller beyond it waits for its turn; a shim's watcher too, which costs the command nothing.
 pub(super) const INBOX: usize = 1024;
+
+/// Inputs taken in one turn. Publishing what readers see costs as much as there are runs, so it is done once a turn.
+const A_TURN: usize = 64;
 
 /// What readers may see of the state: published whenever it changed.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +56,10 @@ pub(super) async fn run(
     performer: Performer,
     view: watch::Sender<Arc<View>>,
 ) {
-    while let Some(input) = inbox.recv().await {
-        let effects = step(&mut state, input, TimeMs::now());
+    let mut inputs = Vec::with_capacity(A_TURN);
+    while inbox.recv_many(&mut inputs, A_TURN).await > 0 {
+        let now = TimeMs::now();
+        let effects: Vec<_> = inputs.drain(..).flat_map(|input| step(&mut state, input, now)).collect();
         view.send_replace(Arc::new(View::of(&state)));
         performer.count_running(state.live.len());
         for effect in effects {

@@ -1,8 +1,10 @@
 //! Puts the daemon together: what was recorded and found is taken up before anybody is served.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use super::facts::{Facts, task_limits};
@@ -12,6 +14,7 @@ use super::perform::{Performer, Places};
 use super::run::{INBOX, View, run};
 use super::state::State;
 use crate::backend::tmux::{Report, Tmux};
+use crate::failpoint::{Failpoint, hit};
 use crate::lifecycle::OnRestart;
 use crate::model::{EventKind, TimeMs};
 use crate::store::{Change, NewEvent, Registered, Store};
@@ -52,11 +55,13 @@ pub async fn start(parts: Parts) -> anyhow::Result<Handle> {
 
     let performer = Performer::new(shared.clone(), parts.places);
     let found = performer.find(parts.on_restart).await?;
+    hit(Failpoint::LookedAround);
     let ending = found.ending();
     let first = performer.take_up(&mut state, found).await?;
+    hit(Failpoint::TakenUp);
     publish.send_replace(Arc::new(View::of(&state)));
     let handle = Handle(shared.clone());
-    spawn(run(state, inputs, performer.clone(), publish));
+    spawn(decide(run(state, inputs, performer.clone(), publish)));
     for input in first {
         shared.inbox.send(input).await?;
     }
@@ -65,12 +70,21 @@ pub async fn start(parts: Parts) -> anyhow::Result<Handle> {
         spawn(super::panes::watch(handle.clone(), reports));
     }
     settle(&handle, &ending).await;
+    hit(Failpoint::Settled);
     Ok(handle)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the daemon's own loops; they end when the process does")]
 fn spawn(work: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(work);
+}
+
+/// The loop is what everything waits for: if it panics, the daemon ends, and the next one finds everything as it was recorded.
+async fn decide(orchestrate: impl Future<Output = ()> + Send + 'static) {
+    if AssertUnwindSafe(orchestrate).catch_unwind().await.is_err() {
+        tracing::error!("the orchestrator panicked: the daemon ends, and its tasks live on; start it again");
+        std::process::exit(1);
+    }
 }
 
 /// Whoever asks first sees the true states: the ends that were found are recorded before the API answers.

@@ -93,6 +93,19 @@ impl State {
 }
 
 impl Live {
+    /// A recorded run that goes on after the daemon was away.
+    #[must_use]
+    pub const fn resumed(run: Run) -> Self {
+        Self {
+            run,
+            plan: None,
+            phase: Phase::Running,
+            waiting: Vec::new(),
+            also: Vec::new(),
+            deleting: Vec::new(),
+        }
+    }
+
     /// Whether it came of the same key as this plan.
     #[must_use]
     pub fn is_launch_of(&self, plan: &Plan, operator: &str) -> bool {

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::effect::{Effect, RunEffect};
 use super::input::{
-    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reply, ReplyId, ShimReport, SpawnFailure,
+    Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reached, Reply, ReplyId, ShimReport,
+    SpawnFailure,
 };
 use super::refusal::{Code, Refusal};
 use super::state::{Live, Phase, State};
@@ -34,6 +35,7 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
         Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
         Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
         Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::Turn { reply } => answer(reply, Ok(Reply::Done)),
         Input::Limits(limits) => {
             state.limits = limits;
             Vec::new()
@@ -228,9 +230,10 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
         Err(refusal) => Some(Err(refusal)),
     };
     if let Some(instead) = first {
+        let project = live.run.instance.project_id.clone();
         let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
         let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
-        return tell(instead).chain(gone).collect();
+        return tell(instead).chain(gone).chain(removal(state, project)).collect();
     }
     live.phase = Phase::Spawning;
     let mut effects: Vec<Effect> = tell(Ok(done(live.run.instance.clone()))).collect();
@@ -277,7 +280,7 @@ fn placed(live: &mut Live, placement: Placement) -> Vec<Effect> {
 
 fn fall_back(live: &mut Live, failure: SpawnFailure, now: TimeMs) -> Vec<Effect> {
     let instance = &mut live.run.instance;
-    tracing::warn!(id = %instance.id, "tmux failed for this run, it goes on a PTY: {}", failure.message);
+    tracing::warn!(id = %instance.id, "task_runner.tmux_fallback: tmux failed for this run, it goes on a PTY: {}", failure.message);
     instance.backend = BackendKind::Pty;
     let event = NewEvent::of_run(EventKind::TmuxFallback, now, instance, "").detail("error", failure.message);
     let mut effects = vec![change(live, vec![event])];
@@ -293,8 +296,15 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
         return Vec::new();
     }
     match report {
+        ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
-        ShimReport::Ended(record) => ended(live, *record, now),
+        // Whoever asked for the stop is told when nothing of the tree lives.
+        ShimReport::Exited(record)
+            if live.run.stop.is_some() && matches!(record.ending, Ending::Exited(_)) =>
+        {
+            Vec::new()
+        }
+        ShimReport::Exited(record) | ShimReport::Ended(record) => ended(live, *record, now),
         ShimReport::TmuxGone(record) => {
             live.run.instance.output_bytes = record.total_bytes;
             finish(live, Event::Lost(ErrorWord::TmuxCrash), Some(*record), now)
@@ -307,6 +317,22 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
             finish(live, Event::Lost(word), None, now)
         }
     }
+}
+
+/// Goes on where the daemon left off: a closed gate is opened, a stop that was asked for is carried out.
+fn reached(live: &mut Live, found: Reached, now: TimeMs) -> Vec<Effect> {
+    let instance = &live.run.instance;
+    let (id, backend) = (instance.id, instance.backend);
+    if found.at_gate {
+        let known = || instance.tmux_session.clone().zip(instance.tmux_window.clone());
+        let window = found.window.or_else(known);
+        return placed(live, Placement { backend, window });
+    }
+    let effects = found.pid.map_or_else(Vec::new, |pid| started(live, pid, now));
+    if effects.is_empty() && live.run.stop.is_some() {
+        return vec![Effect::StopTree(id)];
+    }
+    effects
 }
 
 fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
@@ -366,7 +392,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
     let instance = live.run.instance;
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
-    effects.push(RunEffect::Release.on(id));
+    effects.push(if reply.is_ok() { RunEffect::Release } else { RunEffect::Leave }.on(id));
     effects.extend(live.deleting.iter().flat_map(|to| match &reply {
         Ok(_) => vec![Effect::Delete { reply: *to, target: DeleteTarget::One(id) }],
         Err(refusal) => answer(*to, Err(refusal.clone())),
@@ -378,11 +404,14 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
             history: instance.history,
         });
     }
-    let project = instance.project_id;
-    if let Some(reply) = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project)) {
-        effects.push(Effect::RemoveProject { reply, id: project });
-    }
+    effects.extend(removal(state, instance.project_id));
     effects
+}
+
+/// A project that is to leave goes when the last of its runs has gone.
+fn removal(state: &State, project: ProjectId) -> Option<Effect> {
+    let reply = state.removing.get(&project).copied().filter(|_| !state.is_busy(&project))?;
+    Some(Effect::RemoveProject { reply, id: project })
 }
 
 // ---- stop and delete
@@ -657,6 +686,7 @@ mod tests {
                     format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
                 }
                 RunEffect::Release => "release".to_owned(),
+                RunEffect::Leave => "leave".to_owned(),
             },
             Effect::StopTree(_) => "stop tree".to_owned(),
             Effect::RecordEvents(_) => "events".to_owned(),
@@ -684,6 +714,16 @@ mod tests {
         let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["release", "cull"]);
         assert!(state.live.is_empty());
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_stored_is_left_for_the_next_start() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Itself));
+        step(&mut state, Input::Shim { id: id(1), report: ended }, NOW);
+        let failed = Err(Refusal::new(Code::Internal, "damaged").reason("store"));
+        assert_eq!(words(&step(&mut state, Input::Finished { id: id(1), result: failed }, NOW)), ["leave"]);
     }
 
     #[test]
@@ -782,6 +822,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_that_meets_an_end_is_answered_when_nothing_of_the_tree_lives() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
+        let record = || record(Ending::Exited(Exit::Code(0)), Cause::Itself);
+        let report = |report| Input::Shim { id: id(1), report };
+        assert!(step(&mut state, report(ShimReport::Exited(record())), NOW).is_empty());
+        let ended = step(&mut state, report(ShimReport::Ended(record())), NOW);
+        assert_eq!(words(&ended), ["finish stopped None - task.stopped"]);
+    }
+
+    #[test]
     fn a_run_is_deleted_once_its_end_is_stored_and_not_before_its_end() {
         let mut state = state(BackendKind::Pty);
         running(&mut state, 1);
@@ -866,6 +918,33 @@ mod tests {
         let removed = Input::ProjectRemoved { reply: ReplyId(5), id: demo(), result: Ok(()) };
         assert_eq!(words(&step(&mut state, removed, NOW)), ["reply 5 ok"]);
         assert!(!state.projects.contains_key(&demo()));
+    }
+
+    #[test]
+    fn a_project_leaves_also_when_its_last_launch_could_not_be_recorded() {
+        let mut state = state(BackendKind::Pty);
+        launch_in(&mut state, 1, "demo");
+        let remove = Input::RemoveProject { reply: ReplyId(5), actor: ada(), id: demo() };
+        assert!(step(&mut state, remove, NOW).is_empty());
+        let failed = Err(Refusal::new(Code::Unavailable, "no").reason("store"));
+        let recorded = step(&mut state, Input::Recorded { id: id(1), result: failed }, NOW);
+        assert_eq!(words(&recorded), ["reply 1 store", "remove project"]);
+    }
+
+    #[test]
+    fn a_run_reached_again_goes_on_where_it_was() {
+        let mut state = state(BackendKind::Pty);
+        let reached = |at_gate, pid| Input::Shim {
+            id: id(1),
+            report: ShimReport::Reached(Reached { at_gate, pid, window: None }),
+        };
+        let run = Run::new(new_instance(&plan(1, "demo"), BackendKind::Pty, "ada", NOW));
+        state.live.insert(id(1), Live::resumed(run));
+        assert_eq!(words(&step(&mut state, reached(true, None), NOW)), ["record starting ", "open gate"]);
+        assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["record running task.launched"]);
+        assert!(step(&mut state, reached(false, Some(7)), NOW).is_empty());
+        step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
+        assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["stop tree"]);
     }
 
     #[test]

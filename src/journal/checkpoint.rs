@@ -1,7 +1,8 @@
 //! The terminal's state at the journal's front, for who cannot see what was cut off.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -34,7 +35,9 @@ impl Checkpoint {
         bytes.extend_from_slice(&(self.dump.len() as u64).to_be_bytes());
         bytes.extend_from_slice(&self.dump);
         let temporary = dir.join("checkpoint.tmp");
-        fs::write(&temporary, bytes)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&bytes)?;
         fs::rename(temporary, dir.join(FILE))
     }
 

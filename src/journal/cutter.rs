@@ -147,7 +147,8 @@ impl Follower {
         // Without it the thread only competes harder.
         let _ = rustix::process::setpriority_process(None, NICE);
         while let Some(cut) = self.next_cut() {
-            let skipped_to = if cut - self.at > self.fluent { cut - FED_WHOLLY } else { self.at };
+            let skips = cut - self.at > self.fluent;
+            let skipped_to = if skips { cut.saturating_sub(FED_WHOLLY).max(self.at) } else { self.at };
             self.at = self.at.max(cut.saturating_sub(MAX_BEHIND));
             // What cannot be read is not followed; the cut must be made all the same.
             let _ = self.follow(cut, skipped_to);

@@ -1,12 +1,17 @@
 //! Instance directories as a whole: made, listed, removed.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Spec;
 use crate::model::InstanceId;
+
+/// What the name of a directory that is being removed begins with.
+const GONE: &str = ".gone-";
 
 /// Makes the directory of the spec's instance (0700) under `instances` with its spec (0600), and returns its path.
 ///
@@ -53,14 +58,75 @@ pub fn list(instances: &Path) -> io::Result<Vec<InstanceId>> {
     Ok(found)
 }
 
+/// How often a directory is emptied in which somebody still makes files. A shim that begins makes half a dozen.
+const REMOVALS: usize = 100;
+
 /// Removes an instance directory and everything in it. It is no error when it is gone already.
+///
+/// It loses its name first: what a death in the middle leaves is no instance's any more, and [`sweep`] removes it.
 ///
 /// # Errors
 ///
 /// When something in it cannot be removed.
 pub fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    let Some(name) = dir.file_name() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let mut gone = OsString::from(GONE);
+    gone.push(name);
+    let gone = dir.with_file_name(gone);
+    remove_all(&gone)?;
+    match fs::rename(dir, &gone) {
+        Ok(()) => remove_all(&gone),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes what [`remove`] began to.
+///
+/// # Errors
+///
+/// When the directory cannot be read or something in it not be removed.
+pub fn sweep(instances: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(instances)? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(GONE.as_bytes()) {
+            remove_all(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    let mut last = Ok(());
+    for _ in 0..REMOVALS {
+        last = match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(e),
+            other => return other,
+        };
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_being_removed_is_swept_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let (id, other) = (InstanceId::from_parts(1, 1), InstanceId::from_parts(1, 2));
+        let half = home.path().join(format!("{GONE}{id}"));
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("index"), "").unwrap();
+        fs::create_dir(home.path().join(other.to_string())).unwrap();
+        assert_eq!(list(home.path()).unwrap(), [other]);
+        sweep(home.path()).unwrap();
+        assert!(!half.exists());
+        assert_eq!(list(home.path()).unwrap(), [other]);
+        let dir = home.path().join(other.to_string());
+        remove(&dir).unwrap();
+        remove(&dir).unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

@@ -335,6 +335,8 @@ impl From<Text> for OsString {
     }
 }
 
+// Shims and daemons of other versions read and write these: a field that is not known is passed over, and one added later needs
+// `#[serde(default)]`, for those before did not write it.
 #[derive(Serialize, Deserialize)]
 struct SpecFile {
     id: String,

@@ -11,6 +11,7 @@ use super::cutter::Cutter;
 use super::index::{self, IndexWriter};
 use super::record::{ExitRecord, Spec};
 use super::segment;
+use crate::failpoint::{Failpoint, hit};
 use crate::model::{Size, TimeMs};
 use crate::terminal::last_safe_cut;
 
@@ -246,8 +247,11 @@ impl Writer {
         }
         // What does not reach the disk now is still in memory, where the daemon reads it from; the record matters more.
         let _ = self.sync();
+        hit(Failpoint::JournalSynced);
         self.write_exit(&record.to_bytes())?;
+        hit(Failpoint::ExitWritten);
         fs::rename(self.dir.join(EXIT_TEMPORARY), self.dir.join(ExitRecord::FILE))?;
+        hit(Failpoint::ExitRenamed);
         File::open(&self.dir)?.sync_all()
     }
 

@@ -4,6 +4,9 @@ mod reattach;
 mod run;
 mod transition;
 
-pub use reattach::{Decision, EndRecord, Facts, FoundDir, FoundSession, OnRestart, Recorded, Shim, decide};
+pub use reattach::{
+    Boot, DeadDir, DeadWindow, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart,
+    ProvedShim, Recorded, Server, Shim, WindowName, decide,
+};
 pub use run::{Run, StopRequest};
 pub use transition::{Event, Refused, Step, transition};

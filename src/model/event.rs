@@ -17,6 +17,8 @@ pub enum EventKind {
     TaskStopped,
     /// Somebody came back to a run's terminal.
     TaskReattached,
+    /// A run's holder is of another version of kas: the run can be watched, and nothing else.
+    TaskReadOnly,
     /// The daemon chose its backend.
     BackendResolved,
     /// tmux failed for one run, which went to a PTY.
@@ -35,13 +37,14 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TaskLaunched,
         Self::TaskAttached,
         Self::TaskDetached,
         Self::TaskExited,
         Self::TaskStopped,
         Self::TaskReattached,
+        Self::TaskReadOnly,
         Self::BackendResolved,
         Self::TmuxFallback,
         Self::TmuxPipeFallback,
@@ -61,6 +64,7 @@ impl EventKind {
             Self::TaskExited => "task.exited",
             Self::TaskStopped => "task.stopped",
             Self::TaskReattached => "task.reattached",
+            Self::TaskReadOnly => "task.read_only",
             Self::BackendResolved => "task_runner.backend_resolved",
             Self::TmuxFallback => "task_runner.tmux_fallback",
             Self::TmuxPipeFallback => "task_runner.tmux_pipe_fallback",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError};
+use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError, read_only};
 use crate::journal::{ExitRecord, Nonce, RecordError};
 use crate::model::{Offset, Size};
 
@@ -21,6 +21,8 @@ use crate::model::{Offset, Size};
 pub const INPUT_CREDIT: usize = 1024 * 1024;
 /// Input is sent in pieces of at most this many bytes, so that other requests get between them.
 const INPUT_PIECE: usize = 16 * 1024;
+/// Between two looks at a shim that is leaving.
+const GONE_EVERY: Duration = Duration::from_millis(20);
 /// Requests waiting to be written; one more and the asker waits.
 const REQUEST_QUEUE: usize = 32;
 
@@ -44,6 +46,11 @@ pub enum ClientError {
     /// The connection is over: the shim left or was killed.
     #[error("the shim is gone")]
     Closed,
+    /// The shim speaks another version: it may be followed, and asked for nothing.
+    #[error(
+        "its holder is of another kas (protocol {0}, this one speaks {VERSION}): it can be watched, and nothing else"
+    )]
+    ReadOnly(u8),
     /// What came is not the protocol.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -69,6 +76,10 @@ pub struct EventStream {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     credit: Arc<Semaphore>,
+    /// The shim speaks another version: what is not understood is passed over.
+    lenient: bool,
+    /// So many bytes more belong to a frame that is passed over.
+    skip: usize,
 }
 
 impl Client {
@@ -82,15 +93,44 @@ impl Client {
         nonce: &Nonce,
         deadline: Instant,
     ) -> Result<(Self, EventStream), ClientError> {
-        let socket = reach(dir, deadline).await?;
+        Self::greet(reach(dir, deadline).await?, nonce, deadline).await
+    }
+
+    /// Connects to a shim that should listen already and greets it; it has until `deadline` to answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unreachable`] at once when nobody listens; [`ClientError::Refused`] when the answer is missing or wrong.
+    pub async fn find(
+        dir: &Path,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
+        let socket = try_connect(dir).await;
+        let socket = socket.map_err(|last| ClientError::Unreachable { dir: dir.to_owned(), last })?;
+        Self::greet(socket, nonce, deadline).await
+    }
+
+    async fn greet(
+        socket: UnixStream,
+        nonce: &Nonce,
+        deadline: Instant,
+    ) -> Result<(Self, EventStream), ClientError> {
         let (read, mut write) = socket.into_split();
         let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
-        let mut events = EventStream { socket: read, buffer: BytesMut::new(), credit: Arc::clone(&credit) };
+        let mut events = EventStream {
+            socket: read,
+            buffer: BytesMut::new(),
+            credit: Arc::clone(&credit),
+            lenient: false,
+            skip: 0,
+        };
         let mut out = BytesMut::new();
         Request::Hello { version: VERSION, nonce: *nonce }.encode(&mut out);
         write.write_all(&out).await?;
         let answer = tokio::time::timeout_at(deadline, events.next()).await;
         let Ok(Ok(Some(Event::Hello(hello)))) = answer else { return Err(ClientError::Refused) };
+        events.lenient = read_only(hello.version);
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         #[expect(
             clippy::disallowed_methods,
@@ -104,6 +144,12 @@ impl Client {
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Whether the shim is of another version and may only be followed. What asks more of it fails with [`ClientError::ReadOnly`].
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        read_only(self.hello.version)
     }
 
     /// Lets the shim run the command. `Started` or `SpawnFailed` follows.
@@ -185,12 +231,15 @@ impl Client {
         self.send(Request::Signal(number)).await
     }
 
-    /// Tells the shim that everything is stored and it may leave.
+    /// Tells the shim that everything is stored and it may leave. One of another version leaves by itself and is not told.
     ///
     /// # Errors
     ///
     /// See [`Client::open_gate`].
     pub async fn ack(&self) -> Result<(), ClientError> {
+        if self.is_read_only() {
+            return Ok(());
+        }
         self.send(Request::Ack).await
     }
 
@@ -204,6 +253,9 @@ impl Client {
     }
 
     async fn send(&self, request: Request) -> Result<(), ClientError> {
+        if self.is_read_only() && !request.is_in_every_version() {
+            return Err(ClientError::ReadOnly(self.hello.version));
+        }
         self.requests.send(request).await.map_err(|_| ClientError::Closed)
     }
 }
@@ -216,7 +268,7 @@ impl EventStream {
     /// When the connection fails or what comes is not the protocol.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
-            match Event::decode(&mut self.buffer)? {
+            match self.decode()? {
                 Some(Event::InputTaken(count)) => self.credit.add_permits(count as usize),
                 Some(event) => return Ok(Some(event)),
                 None => {
@@ -225,6 +277,23 @@ impl EventStream {
                         return Ok(None);
                     }
                 }
+            }
+        }
+    }
+
+    /// The next event that is all there and understood.
+    fn decode(&mut self) -> Result<Option<Event>, WireError> {
+        loop {
+            let skipped = self.skip.min(self.buffer.len());
+            self.buffer.advance(skipped);
+            self.skip -= skipped;
+            if self.skip > 0 {
+                return Ok(None);
+            }
+            match Event::decode(&mut self.buffer) {
+                Err(WireError::Unknown(_) | WireError::Malformed { .. }) if self.lenient => {}
+                Err(WireError::Length(length)) if self.lenient => self.skip = 4 + length,
+                decoded => return decoded,
             }
         }
     }
@@ -267,6 +336,18 @@ async fn reach(dir: &Path, deadline: Instant) -> Result<UnixStream, ClientError>
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Waits until no process of the shim in `dir` lives, neither the shim nor what still ends its tree, until `deadline`. Says whether it came.
+pub async fn gone(dir: &Path, deadline: Instant) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    loop {
+        match try_connect(dir).await {
+            Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => return true,
+            Ok(_) | Err(_) if Instant::now() >= deadline => return false,
+            Ok(_) | Err(_) => tokio::time::sleep(GONE_EVERY).await,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::supply::Piece;
 use super::sys::{self, Signals};
 use super::tree::Stop;
 use super::window::Window;
+use crate::failpoint::{Failpoint, hit};
 use crate::journal::{Ending, ExitRecord, Spec, Writer};
 use crate::model::{Exit, Size, TimeMs};
 
@@ -248,6 +249,7 @@ impl Holder {
                 && is_command
                 && matches!(self.stage, Stage::Running)
             {
+                hit(Failpoint::ExitSeen);
                 self.drain(Ending::Exited(exit));
             }
         }
@@ -338,7 +340,7 @@ impl Holder {
             Stage::Waiting { .. } => self.end(Ending::NeverStarted),
             Stage::Running | Stage::Draining { .. } => {
                 self.signal(Signal::HUP);
-                self.begin_stop(false);
+                self.stop.get_or_insert_with(|| Stop::closed(self.now));
             }
             Stage::Ended { .. } => {}
         }

@@ -1,20 +1,23 @@
 //! The process that holds a command on its own PTY, and the protocol spoken with it.
 //!
 //! `kas shim DIR` is one thread around poll(2): `holder` is its state and its loop, `window`, `peer` and `input` are what it copies to and
-//! from, `supply` is where the bytes come from, `tree` ends process trees, `spawn` starts the command. [`Client`] is the other side.
+//! from, `supply` is where the bytes come from, `tree` ends process trees, `spawn` starts the command, and `ward` is the process that outlives a killed shim. [`Client`] is the other side.
 
 mod client;
 mod holder;
 mod input;
 mod peer;
 mod process;
+mod running;
 mod spawn;
 mod supply;
 mod sys;
 mod tree;
+mod ward;
 mod window;
 mod wire;
 
-pub use client::{Client, ClientError, EventStream, INPUT_CREDIT};
+pub use client::{Client, ClientError, EventStream, INPUT_CREDIT, gone};
 pub use process::main;
-pub use wire::{Event, Hello, Phase, Request, SOCKET, VERSION, WireError};
+pub use running::running;
+pub use wire::{Event, Hello, OLDEST, Phase, Request, SOCKET, VERSION, WireError, read_only};

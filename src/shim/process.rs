@@ -1,9 +1,9 @@
-//! `kas shim DIR`: from an instance directory to a holder that listens at its gate.
+//! `kas shim DIR`: from an instance directory to a holder that listens at its gate, and its ward.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use super::SOCKET;
 use super::holder::Holder;
 use super::sys::{self, Signals};
+use super::ward;
 use super::window::Window;
+use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
 
@@ -29,14 +31,24 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     let signals = Signals::take()?;
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let dir = std::path::absolute(PathBuf::from(dir))?;
+    abort_on_panic();
+    let named = std::path::absolute(PathBuf::from(dir))?;
+    let dir = pin(&named)?;
     std::env::set_current_dir("/")?;
+    failpoint::take_over(&named)?;
+    hit(Failpoint::ShimBegun);
     let spec = Spec::read(&dir).map_err(io::Error::other)?;
+    if spec.backend == BackendKind::Pty && rustix::termios::isatty(rustix::stdio::stdin()) {
+        return Err(io::Error::other("this window came too late: its run has none"));
+    }
     // Whoever listens first is the instance's one shim, and an instance that has ended does not begin again.
     let listener = listen(&dir)?;
     if dir.join(ExitRecord::FILE).exists() {
         return Err(io::Error::other(format!("{} has ended already", spec.id)));
+    }
+    hit(Failpoint::ShimListening);
+    if let Some(code) = ward::split(&signals)? {
+        return Ok(code);
     }
     let now = sys::monotonic_ms();
     let window = match spec.backend {
@@ -45,14 +57,30 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     };
     let size = window.as_ref().and_then(Window::size).unwrap_or(spec.size);
     let journal = Writer::create(&dir, &spec, size)?;
+    hit(Failpoint::ShimReady);
     Ok(Holder::new(dir, spec, size, journal, signals, listener, window, now).run())
 }
 
-/// Listens on the directory's socket. A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
-fn listen(dir: &Path) -> io::Result<OwnedFd> {
+/// A panic ends the shim by a signal, so that its ward sees that it did not leave by itself.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
+/// The directory by a path that means this very one as long as the process lives, whatever is put in its place: where a window comes too
+/// late, another shim has been given a new directory of the same name.
+fn pin(dir: &Path) -> io::Result<PathBuf> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    Ok(PathBuf::from(format!("/proc/self/fd/{}", dir.into_raw_fd())))
+}
+
+/// Listens on the directory's socket. A socket's address holds 107 bytes, which a pinned path never needs.
+fn listen(dir: &Path) -> io::Result<OwnedFd> {
+    let path = dir.join(SOCKET);
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;

@@ -1,8 +1,12 @@
-//! The few system calls that rustix does not offer: signals.
+//! The few system calls that rustix does not offer: signals, fork, and a process's own command line.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use rustix::process::Pid;
+
+use super::ward::command_line;
 
 /// Signals as a readable descriptor.
 #[derive(Debug)]
@@ -95,6 +99,26 @@ pub(super) fn close_inherited() {
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
     }
+}
+
+/// Makes this process two: the new one gets `None`, the old one the new one's id.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: a shim starts no thread before it calls this, so the new process is a whole copy in which every lock is as free as it was.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Pid::from_raw(pid))
+}
+
+/// Has the word `shim` of this process's command line read `word` in a list of processes, so that it is not taken for a shim.
+pub(super) fn rename_shim(word: &[u8; 4]) {
+    let Some((start, text)) = command_line() else { return };
+    let Some(at) = memchr::memmem::find(&text, b"\0shim\0") else { return };
+    let place = std::ptr::with_exposed_provenance_mut::<u8>(start + at + 1);
+    // SAFETY: the kernel says that this process's arguments lie at `start`, writable like all of the initial stack, and they hold `text`, of
+    // which the four bytes at `at + 1` are overwritten. No other thread reads them, and no reference to them is alive.
+    unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), place, word.len()) };
 }
 
 /// Milliseconds of a clock that only goes forward.

@@ -7,8 +7,12 @@ use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::failpoint::Failpoint;
+
 /// After TERM the tree has so long, in milliseconds, until KILL (`seeds/004`).
 const TERM_MS: u64 = 5000;
+/// Where the window is gone the tree has so long after TERM, in milliseconds, until KILL: it was hung up already.
+const CLOSED_MS: u64 = 1000;
 /// After ^C the tree has so long, in milliseconds, until TERM.
 const INTERRUPT_MS: u64 = 1000;
 /// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
@@ -116,6 +120,11 @@ impl Stop {
         Self { step, asked: HashSet::new(), look_at: now }
     }
 
+    /// A stop because the window is gone, that begins now.
+    pub(super) fn closed(now: u64) -> Self {
+        Self { step: Step::Terminating { until: now + CLOSED_MS }, asked: HashSet::new(), look_at: now }
+    }
+
     /// Look at the tree at the next opportunity: something ended.
     pub(super) const fn look_now(&mut self) {
         self.look_at = 0;
@@ -124,6 +133,15 @@ impl Stop {
     /// When [`Stop::advance`] wants to be called.
     pub(super) const fn wake_at(&self) -> u64 {
         self.look_at
+    }
+
+    /// The step that is behind it.
+    pub(super) const fn passed(&self) -> Option<Failpoint> {
+        match self.step {
+            Step::Interrupted { .. } => None,
+            Step::Terminating { .. } => Some(Failpoint::StopTermed),
+            Step::Killing => Some(Failpoint::StopKilled),
+        }
     }
 
     /// Does what is due; `true` when nothing of the tree lives.

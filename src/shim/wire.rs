@@ -2,6 +2,20 @@
 //!
 //! `length` counts kind and payload. Both directions are capped: a request is at most [`MAX_REQUEST`] bytes long, an event at most
 //! [`MAX_EVENT`]; a longer one is an error and ends the connection.
+//!
+//! # Versions
+//!
+//! A shim outlives the daemon that started it, so a daemon meets shims of other versions after an upgrade or a downgrade. Both sides name
+//! theirs when they greet, and the daemon is the one that adapts:
+//!
+//! - It speaks every version from [`OLDEST`] to [`VERSION`] as that version is; of a new version the one before it stays spoken. A shim knows
+//!   only its own, and disconnects who asks for what it does not know.
+//! - A shim of any other version is followed and nothing else ([`read_only`]). For this the frames below keep their meaning in all
+//!   versions, and their layout but for bytes at the end of the two greetings: `Hello`, `Follow`, `Unfollow`, `Abort` of the requests, and `Hello`,
+//!   `Output`, `Gap`, `Exited`, `End` of the events. What else such a shim tells is passed over, whatever its length.
+//! - One that does not even greet so is left alone. Its end is read from its exit record, where unknown fields are passed over.
+//!
+//! Nothing of this ends a shim, or calls its run lost while it lives.
 
 use std::path::Path;
 
@@ -12,8 +26,17 @@ use crate::model::{Offset, Size};
 
 /// The socket's name in an instance directory.
 pub const SOCKET: &str = "shim.sock";
-/// The protocol's version. A client that knows only older ones may follow, and nothing else.
+/// The protocol's version, as this program speaks it.
 pub const VERSION: u8 = 1;
+/// The oldest version that is spoken with shims of earlier programs.
+pub const OLDEST: u8 = 1;
+
+/// Whether a shim of this version may only be followed.
+#[must_use]
+pub const fn read_only(version: u8) -> bool {
+    version < OLDEST || version > VERSION
+}
+
 /// The largest request, in bytes.
 pub(super) const MAX_REQUEST: usize = 64 * 1024;
 /// The largest event, in bytes: one piece of output and its head.
@@ -222,6 +245,22 @@ fn take_bool(payload: &mut Bytes) -> Option<bool> {
 fn put_size(out: &mut BytesMut, size: Size) {
     out.put_u16(size.cols());
     out.put_u16(size.rows());
+}
+
+impl Request {
+    /// Whether shims of every version understand it.
+    pub(super) const fn is_in_every_version(&self) -> bool {
+        match self {
+            Self::Hello { .. } | Self::Follow { .. } | Self::Unfollow | Self::Abort => true,
+            Self::OpenGate
+            | Self::Input(_)
+            | Self::Resize(_)
+            | Self::Align
+            | Self::Stop { .. }
+            | Self::Signal(_)
+            | Self::Ack => false,
+        }
+    }
 }
 
 impl Frame for Request {

@@ -25,10 +25,14 @@ pub enum Error {
         known: u32,
     },
     /// The file belongs to another program.
-    #[error("it is not a database of kas ({0}); move it aside to start with an empty one")]
+    #[error(
+        "it is not a database of kas ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one"
+    )]
     Foreign(String),
     /// The file's content cannot be trusted.
-    #[error("it is damaged ({0}); move it aside to start with an empty one, or restore a copy")]
+    #[error(
+        "it is damaged ({0}); `kas debug salvage` lists what still runs; move it aside to start with an empty one, or restore a copy"
+    )]
     Corrupt(String),
     /// The file or its directory cannot be written.
     #[error("it cannot be written: {0}")]
@@ -54,7 +58,7 @@ pub enum Error {
     /// A cursor that no page gave out.
     #[error("not a cursor of this list")]
     Cursor,
-    /// The operating system said no.
+    /// The operating system said no: a disk that fails, no descriptor, no memory.
     #[error("{0}")]
     Io(String),
     /// SQLite said no.
@@ -82,6 +86,13 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(text),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(text),
             Some(ErrorCode::ConstraintViolation) => Self::Conflict(text),
+            // The machine's doing, not the data's: a disk that fails, no descriptor, no memory. It may pass.
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::OutOfMemory
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Self::Io(text),
             _ => Self::Sql(text),
         }
     }

@@ -12,6 +12,7 @@ mod projects;
 mod readers;
 mod row;
 mod runs;
+mod snapshot;
 mod transcripts;
 mod types;
 mod writer;
@@ -19,6 +20,7 @@ mod writer;
 pub use db::Store;
 pub use error::Error;
 use page::{limit, page};
+pub use snapshot::{KeyRow, Log, RunRow, Snapshot, TranscriptRow, Unreadable};
 pub use types::{
     Change, Earlier, Ended, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded,
     Registered, RunFilter, StoredEvent, Transcript,

@@ -20,7 +20,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits for another program's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this after a checkpoint.
-const LOG_LIMIT_BYTES: i64 = 64 << 20;
+pub(super) const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// Opens the database for the one writer, made or migrated as needed. A file that is not ours, or is of a newer kas,
 /// is left byte for byte as it was.
@@ -73,12 +73,29 @@ fn check_table(conn: &Connection, table: &str) -> Result<(), Error> {
 /// header may be in the log, and SQLite reads it, told not to fold the log in when it closes.
 fn check_marks(path: &Path) -> Result<(), Error> {
     let (id, version) = if has_log(path) { marks_with_log(path)? } else { marks_of_header(path)? };
+    known(id, version).map(drop)
+}
+
+/// Which schemas this program knows; an error for what is not ours or newer.
+fn known(id: i32, version: u32) -> Result<u32, Error> {
     let known = u32::try_from(SCHEMAS.len()).unwrap_or(u32::MAX);
     if id != APPLICATION_ID {
         return Err(Error::Foreign(format!("its mark is {id:#x}")));
     }
     if version > known {
         return Err(Error::Newer { found: version, known });
+    }
+    Ok(known)
+}
+
+/// Refuses what is not ours, newer, or so old that only a daemon can bring it up to date.
+pub(super) fn check_known(id: i64, version: i64) -> Result<(), Error> {
+    let version = u32::try_from(version).unwrap_or(u32::MAX);
+    let known = known(i32::try_from(id).unwrap_or(0), version)?;
+    if version < known {
+        return Err(Error::Sql(format!(
+            "it has schema {version}, older than {known}; a daemon brings it up to date when it starts"
+        )));
     }
     Ok(())
 }
@@ -138,7 +155,7 @@ fn create(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -127,7 +127,8 @@ impl NewEvent {
             | EventKind::TaskAttached
             | EventKind::TaskDetached
             | EventKind::TaskReattached => event.detail("user_id", user),
-            EventKind::BackendResolved
+            EventKind::TaskReadOnly
+            | EventKind::BackendResolved
             | EventKind::TmuxFallback
             | EventKind::TmuxPipeFallback
             | EventKind::OrphanedSession

@@ -1,6 +1,6 @@
 //! The one thread that changes the database, many changes to a commit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -28,14 +28,15 @@ pub(super) struct Writer {
 impl Writer {
     /// Opens the database and starts the thread; the receiver follows the newest event's id.
     pub(super) fn start(path: &Path) -> Result<(Self, watch::Receiver<i64>), Error> {
-        Self::on(open::writer(path)?)
+        Self::on(open::writer(path)?, path)
     }
 
-    fn on(conn: Connection) -> Result<(Self, watch::Receiver<i64>), Error> {
+    fn on(conn: Connection, path: &Path) -> Result<(Self, watch::Receiver<i64>), Error> {
         let (latest, follow) = watch::channel(events::latest(&conn)?);
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let log = Log::of(path);
         let thread =
-            thread::Builder::new().name("store".to_owned()).spawn(move || run(&conn, queue, &latest))?;
+            thread::Builder::new().name("store".to_owned()).spawn(move || run(&conn, queue, &latest, log))?;
         Ok((Self { jobs: Some(jobs), thread: Some(thread) }, follow))
     }
 
@@ -66,12 +67,42 @@ impl Drop for Writer {
     }
 }
 
-fn run(conn: &Connection, mut jobs: mpsc::Receiver<Job>, latest: &watch::Sender<i64>) {
+/// The write-ahead log, whose size only a reader of another program can drive up.
+struct Log {
+    path: PathBuf,
+    told: bool,
+}
+
+impl Log {
+    fn of(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), told: false }
+    }
+
+    /// Says once that the log has grown beyond what it is cut back to, and once more when that is over.
+    fn look(&mut self) {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        let large = bytes > open::LOG_LIMIT_BYTES.cast_unsigned();
+        match (large, self.told) {
+            (true, false) => tracing::warn!(
+                bytes,
+                "the database's log has grown: another program keeps reading the database"
+            ),
+            (false, true) => tracing::info!(bytes, "the database's log is small again"),
+            (true, true) | (false, false) => {}
+        }
+        self.told = large;
+    }
+}
+
+fn run(conn: &Connection, mut jobs: mpsc::Receiver<Job>, latest: &watch::Sender<i64>, mut log: Log) {
     while let Some(first) = jobs.blocking_recv() {
         match conn.execute_batch("BEGIN IMMEDIATE") {
             Ok(()) => batch(conn, first, &mut jobs, latest),
             Err(error) => refuse(first, &mut jobs, &error.into()),
         }
+        log.look();
     }
 }
 
@@ -174,7 +205,7 @@ mod tests {
         let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         let _: i64 =
             conn.query_row(&format!("PRAGMA max_page_count = {}", pages + 20), [], |row| row.get(0)).unwrap();
-        let (writer, _) = Writer::on(conn).unwrap();
+        let (writer, _) = Writer::on(conn, &dir.path().join("runner.db")).unwrap();
         let sizes = [1, 1, 1_000_000, 1, 1_000_000, 1];
         let outcomes: Vec<_> =
             sizes.into_iter().map(|bytes| writer.write(move |conn| insert(conn, bytes))).collect();

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -80,6 +80,8 @@ export class Kas {
     this.#daemon = spawn(KAS, ['daemon', 'start', '--foreground', '--http', address], { env: this.env, cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'] });
     const status = await this.#ready(this.#daemon);
     this.address = status.http_addr;
+    this.origin = `http://${this.address}`;
+    sites.add(this.origin);
     this.backend = status.backend;
   }
 
@@ -132,6 +134,15 @@ export class Kas {
     return url;
   }
 
+  /** A request as the operator's own program makes it, with the daemon's bootstrap token. */
+  async api(path, options = {}) {
+    const token = readFileSync(join(this.env.XDG_STATE_HOME, 'kasmos/token'), 'utf8').trim();
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    const response = await fetch(`${this.origin}/api/v1${path}`, { ...options, headers });
+    assert.ok(response.ok, `${path}: ${response.status}`);
+    return response.json();
+  }
+
   tmux(...args) {
     return execute('tmux', args, { env: this.env });
   }
@@ -159,10 +170,18 @@ function statusIn(text) {
 
 let browser = null;
 
+/** A name that leads to this machine, as one under an attacker's control would. No other name leads anywhere. */
+export const FOREIGN_HOST = 'evil.test';
+
 export async function openBrowser() {
   browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'],
+    args: [
+      '--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run',
+      // A page from nowhere in particular must be kept out by the daemon, not by a permission that the operator may give.
+      '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
+      `--host-resolver-rules=MAP ${FOREIGN_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
+    ],
   });
 }
 
@@ -170,41 +189,78 @@ export async function closeBrowser() {
   await browser?.close();
 }
 
-/** What broke the policy or threw, on any page since the last look. */
+/** Origins of the daemons' pages: what is true of every page of kas is watched on these, and on no attacker's. */
+const sites = new Set();
+const originOf = (url) => (URL.canParse(url) ? new URL(url).origin : 'null');
+const isOurs = (url) => sites.has(originOf(url));
+
+/** What broke the policy, threw, asked or talked to another origin, on any page of kas since the last look. */
 const broken = [];
+
+/** What broke since the last look, for a test that breaks something on purpose. */
+export const takeBroken = () => broken.splice(0);
 
 /** After each test: closes its pages, and fails when one of them broke. */
 export async function closePages() {
   await Promise.all(browser.contexts().map((context) => context.close()));
-  assert.deepEqual(broken.splice(0), []);
+  assert.deepEqual(takeBroken(), []);
 }
 
 /** What the browser itself logs when the daemon refuses something or is away. */
 const EXPECTED_ERRORS = /^Failed to load resource|^WebSocket connection to/;
 
-async function watch(page) {
+/** Data in the address and what the page made itself come from nowhere else. */
+const isLocal = (url) => /^(data|blob|about):/.test(url);
+
+function watchTalk(page) {
+  const talks = (from, to) => {
+    if (isOurs(from) && !isLocal(to) && originOf(to).replace(/^ws/, 'http') !== originOf(from)) broken.push(`${from} talked to ${to}`);
+  };
+  page.on('request', (request) => {
+    // A request of a worker or of a page that is not there yet has no frame.
+    const from = request.isNavigationRequest() ? page.url() : request.frame().url();
+    talks(from, request.url());
+  });
+  page.on('websocket', (socket) => {
+    const { protocol, host } = new URL(socket.url());
+    talks(page.url(), `${protocol.replace('ws', 'http')}//${host}`);
+  });
+}
+
+function watch(page) {
   page.setDefaultTimeout(DEADLINE_MS);
-  page.on('pageerror', (error) => broken.push(`error: ${error.stack ?? error}`));
+  page.on('pageerror', (error) => isOurs(page.url()) && broken.push(`error: ${error.stack ?? error}`));
   page.on('console', (message) => {
     const text = message.text();
+    if (!isOurs(page.url())) return;
     if (text.startsWith('CSP ') || (message.type() === 'error' && !EXPECTED_ERRORS.test(text))) broken.push(text);
   });
-  await page.addInitScript(() =>
-    document.addEventListener('securitypolicyviolation', (event) =>
-      console.log('CSP', event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber)),
-  );
-  return page;
+  page.on('dialog', (dialog) => {
+    broken.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('download', (download) => broken.push(`download: ${download.url()}`));
+  watchTalk(page);
+}
+
+/** Runs in every document before its own scripts. */
+function tellViolations() {
+  document.addEventListener('securitypolicyviolation', (event) =>
+    console.log('CSP', event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber));
 }
 
 /** A browser profile of its own with one page, not signed in. */
 export async function newPage(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 700 }, colorScheme: 'dark', reducedMotion: 'reduce', ...options });
   context.setDefaultTimeout(DEADLINE_MS);
-  return watch(await context.newPage());
+  await context.addInitScript(tellViolations);
+  // Every page, also one that a page opens.
+  context.on('page', watch);
+  return context.newPage();
 }
 
 /** Another tab of the same profile. */
-export const newTab = async (page) => watch(await page.context().newPage());
+export const newTab = (page) => page.context().newPage();
 
 /** Signed in and at the demo project. */
 export async function openDemo(kas, options) {

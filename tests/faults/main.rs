@@ -4,7 +4,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests start processes, read clocks and stop at the first surprise"
+    clippy::print_stdout,
+    reason = "tests start processes, read clocks, say what they measured, and stop at the first surprise"
 )]
 
 #[allow(dead_code, unused_imports, reason = "shared by the test binaries, each of which uses a part of it")]
@@ -12,6 +13,7 @@
 mod harness;
 mod kill;
 mod launch;
+mod list;
 mod process;
 mod reattach;
 mod service;

@@ -1,6 +1,6 @@
 //! A small HTTP client over the control socket or TCP, and the server-sent events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -22,9 +22,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// Over the control socket.
-    Socket(PathBuf),
+    Socket { socket: PathBuf, recordings: PathBuf },
     /// Over TCP, with a bearer token.
-    Tcp { address: String, token: String },
+    Tcp { address: String, token: String, recordings: PathBuf },
 }
 
 /// An answer, whole.
@@ -64,21 +64,28 @@ impl Answer {
 impl Caller {
     pub(super) async fn connect(&self) -> Box<dyn Wire> {
         match self {
-            Self::Socket(path) => Box::new(UnixStream::connect(path).await.unwrap()),
+            Self::Socket { socket, .. } => Box::new(UnixStream::connect(socket).await.unwrap()),
             Self::Tcp { address, .. } => Box::new(TcpStream::connect(address).await.unwrap()),
         }
     }
 
     pub(super) fn host(&self) -> &str {
         match self {
-            Self::Socket(_) => "localhost",
+            Self::Socket { .. } => "localhost",
             Self::Tcp { address, .. } => address,
+        }
+    }
+
+    /// Where what it is sent is recorded.
+    pub(super) fn recordings(&self) -> &Path {
+        match self {
+            Self::Socket { recordings, .. } | Self::Tcp { recordings, .. } => recordings,
         }
     }
 
     pub(super) fn authorization(&self) -> Option<String> {
         match self {
-            Self::Socket(_) => None,
+            Self::Socket { .. } => None,
             Self::Tcp { token, .. } => Some(format!("Bearer {token}")),
         }
     }
@@ -131,6 +138,25 @@ impl Caller {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.ask(Method::DELETE, path, &[], None).await
+    }
+
+    /// Posts to a daemon that may die meanwhile; `None` when no whole answer came.
+    pub(crate) async fn try_post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<Answer> {
+        let Self::Socket { socket, .. } = self else { panic!("only over the control socket") };
+        let wire = UnixStream::connect(socket).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(wire)).await.ok()?;
+        tokio::spawn(connection);
+        let mut request = Request::post(path).header("host", self.host());
+        request = request.header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        let response =
+            soon("an answer, or the end of the connection", sender.send_request(request)).await.ok()?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
     /// Listens to `/v1/events`, after this id or from now.

@@ -38,11 +38,29 @@ impl Log {
 
     /// Waits for a line that contains `text`.
     pub(super) fn wait_for(&self, text: &str) -> String {
+        self.wait(text).unwrap_or_else(|| panic!("the daemon never said {text:?}:\n{}", self.text()))
+    }
+
+    /// A line that contains `text`, once there is one; `None` when there will be none.
+    pub(super) fn wait(&self, text: &str) -> Option<String> {
         let found = |it: &Lines| it.all.iter().find(|line| line.contains(text)).cloned();
         let lines = self.0.0.lock().unwrap();
         let waiting = |it: &mut Lines| found(it).is_none() && !it.over;
-        let waited = found(&self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap().0);
-        waited.unwrap_or_else(|| panic!("the daemon never said {text:?}:\n{}", self.text()))
+        found(&self.0.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap().0)
+    }
+
+    /// Waits for a line that contains `text`, or for the end; whether it came.
+    pub(super) fn tells(&self, text: &str) -> bool {
+        let found = |it: &Lines| it.all.iter().any(|line| line.contains(text));
+        let lines = self.0.0.lock().unwrap();
+        found(&self.0.1.wait_timeout_while(lines, PATIENCE, |it| !found(it) && !it.over).unwrap().0)
+    }
+
+    /// All of it, once whoever writes it has ended.
+    pub(super) fn whole(&self) -> String {
+        let lines = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_timeout_while(lines, PATIENCE, |it| !it.over).unwrap());
+        self.text()
     }
 
     pub(super) fn text(&self) -> String {

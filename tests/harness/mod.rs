@@ -2,11 +2,12 @@
 
 mod http;
 mod log;
+mod recording;
 mod viewer;
 mod wait;
 mod world;
 
 pub(crate) use http::{Answer, Caller};
 pub(crate) use viewer::{Frame, Seen, Viewer};
-pub(crate) use wait::{PATIENCE, soon};
-pub(crate) use world::{Backend, World, ended};
+pub(crate) use wait::{PATIENCE, eventually, soon};
+pub(crate) use world::{Backend, Done, World, ended};

@@ -1,5 +1,7 @@
 //! A browser's side of the WebSocket, strict about what the contract promises.
 
+use std::path::PathBuf;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{Caller, Wire};
+use super::recording::Recording;
 use super::soon;
 
 /// One message of the daemon.
@@ -18,8 +21,8 @@ pub(crate) enum Frame {
     Snapshot { offset: u64, bytes: Bytes },
 }
 
-/// An open WebSocket.
-pub(crate) struct Viewer(WebSocketStream<Box<dyn Wire>>);
+/// An open WebSocket, and where what comes of terminals is recorded.
+pub(crate) struct Viewer(WebSocketStream<Box<dyn Wire>>, PathBuf);
 
 /// What a viewer saw of one terminal.
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ pub(crate) struct Seen {
     pub(crate) gaps: Vec<(u64, u64)>,
     pub(crate) snapshots: Vec<(u64, Bytes)>,
     pub(crate) exit: Option<Value>,
+    recording: Recording,
 }
 
 impl Viewer {
@@ -46,7 +50,7 @@ impl Viewer {
         let opened = soon("a socket", client_async(request, caller.connect().await)).await;
         let (socket, answer) = opened.unwrap();
         assert_eq!(answer.headers()["sec-websocket-protocol"], "kas.v1");
-        Self(socket)
+        Self(socket, caller.recordings().to_owned())
     }
 
     pub(crate) async fn say(&mut self, message: &Value) {
@@ -104,7 +108,8 @@ impl Viewer {
         let from = message["from"].as_u64().unwrap_or(0);
         self.say(&message).await;
         let subscribed = self.text("subscribed").await;
-        Seen { at: from, subscribed, ..Seen::default() }
+        let recording = Recording::begin(&self.1, id, message["from"].as_u64());
+        Seen { at: from, subscribed, recording, ..Seen::default() }
     }
 
     /// Takes frames until `enough`, acknowledging what comes.
@@ -130,14 +135,14 @@ impl Viewer {
         seen
     }
 
-    /// Waits until the daemon closes the socket, and answers the code it gives.
-    pub(crate) async fn ended_by_daemon(mut self) -> Option<u16> {
-        soon("the end of the socket", async {
+    /// Waits until the daemon closes; answers the code it gives.
+    pub(crate) async fn closed(mut self) -> Option<u16> {
+        soon("a close", async {
             loop {
                 match self.0.next().await {
                     Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
                     Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return None,
+                    None | Some(Err(_)) => return None,
                 }
             }
         })
@@ -171,6 +176,7 @@ impl Seen {
     /// Takes one frame; what does not follow the last one is an error.
     pub(crate) fn take(&mut self, frame: Frame) {
         assert!(self.exit.is_none(), "after the end came {frame:?}");
+        self.recording.add(&frame);
         match frame {
             Frame::Output { handle, offset, bytes } => {
                 assert_eq!((handle, offset), (self.handle(), self.at), "a byte is missing or comes twice");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::http::Caller;
 use super::log::Log;
-use super::{PATIENCE, Seen, Viewer, soon};
+use super::{PATIENCE, Seen, Viewer, eventually, soon};
 
 /// What tasks run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(crate) struct World {
     env: Vec<(String, String)>,
     /// The words before the next daemon's own command line, such as a tracer's.
     wrapper: Vec<String>,
+    /// Whether a panic of a daemon is part of the test.
+    may_panic: bool,
 }
 
 impl Deref for World {
@@ -61,8 +63,17 @@ impl World {
     /// A home without a daemon, whose configuration is the backend and `more`.
     pub(crate) fn asleep(backend: Backend, more: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("kas").tempdir().unwrap();
-        let caller = Caller::Socket(temp.path().join("run/kasmos/kas.sock"));
-        let world = Self { temp, caller, backend, daemon: None, env: Vec::new(), wrapper: Vec::new() };
+        let socket = temp.path().join("run/kasmos/kas.sock");
+        let caller = Caller::Socket { socket, recordings: recordings(temp.path()) };
+        let world = Self {
+            temp,
+            caller,
+            backend,
+            daemon: None,
+            env: Vec::new(),
+            wrapper: Vec::new(),
+            may_panic: false,
+        };
         for dir in ["run", "tmux"] {
             fs::create_dir(world.path(dir)).unwrap();
         }
@@ -136,6 +147,23 @@ impl World {
 
     /// Starts a daemon in the foreground and waits until it serves.
     pub(crate) fn start(&mut self) {
+        self.spawn();
+        self.logged("ready socket=");
+    }
+
+    /// Starts a daemon and says whether it serves; if not, it has ended, with what it said.
+    pub(crate) fn try_start(&mut self) -> Result<(), String> {
+        self.spawn();
+        let log = self.daemon.as_ref().unwrap().1.clone();
+        if log.wait("ready socket=").is_some() {
+            return Ok(());
+        }
+        self.end(Signal::KILL);
+        Err(log.text())
+    }
+
+    /// Starts a daemon that is not expected to serve.
+    pub(crate) fn spawn(&mut self) {
         let words = [env!("CARGO_BIN_EXE_kas"), "daemon", "start", "--foreground", "--http", "127.0.0.1:0"];
         let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(words).collect();
         let mut command = self.command(words[0], &words[1..]);
@@ -144,8 +172,7 @@ impl World {
         command.envs(std::env::var_os("KAS_LOG").map(|filter| ("KAS_LOG", filter)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
-        self.daemon = Some((child, log.clone()));
-        log.wait_for("ready socket=");
+        self.daemon = Some((child, log));
     }
 
     /// Gives daemons started from now on a variable.
@@ -154,13 +181,57 @@ impl World {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable away from daemons started from now on.
+    pub(crate) fn unset_env(&mut self, name: &str) {
+        self.env.retain(|(other, _)| other != name);
+    }
+
     /// Starts daemons from now on with these words before their own; [`Self::daemon_pid`] is then the wrapper's.
     pub(crate) fn wrap(&mut self, words: &[&str]) {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Checks every invariant over what is there now, and fails the test with each one that does not hold.
-    pub(crate) fn fsck(&self) {}
+    pub(crate) fn fsck(&self) {
+        self.must_be_sound(&[]);
+    }
+
+    /// As [`Self::fsck`], where bytes may be missing that the disk did not take.
+    pub(crate) fn fsck_after_full_disk(&self) {
+        self.must_be_sound(&["--disk-was-full"]);
+    }
+
+    fn must_be_sound(&self, more: &[&str]) {
+        let checked = self.checked(more);
+        let violations = checked["violations"].as_array().unwrap();
+        let said = |it: &Value| format!("{} {}: {}", it["invariant"], it["subject"], it["sentence"]);
+        let all: Vec<_> = violations.iter().map(said).collect();
+        assert!(all.is_empty(), "what was found does not hold together:\n{}", all.join("\n"));
+    }
+
+    /// What the checker says of this home and of what viewers were sent.
+    pub(crate) fn checked(&self, more: &[&str]) -> Value {
+        let streams = fs::read_dir(recordings(self.temp.path())).into_iter().flatten().flatten();
+        let streams: Vec<_> = streams.map(|it| format!("--stream={}", it.path().display())).collect();
+        let words = ["debug", "fsck", "--json"].iter().chain(more).copied();
+        let words: Vec<_> = words.chain(streams.iter().map(String::as_str)).collect();
+        let done = self.kas(&words);
+        let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+        assert!(report["violations"].is_array(), "{report}");
+        assert_eq!(done.code, Some(i32::from(report["ok"] != true)), "{report}");
+        report
+    }
+
+    /// A panic in a daemon's log is expected from now on; else it fails the test.
+    pub(crate) fn expect_panics(&mut self) {
+        self.may_panic = true;
+    }
+
+    fn no_panic(&self, log: &Log) {
+        let text = log.text();
+        let calm = self.may_panic || std::thread::panicking() || !text.contains("panicked at");
+        assert!(calm, "the daemon panicked:\n{text}");
+    }
 
     pub(crate) fn daemon_pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().0.id()
@@ -173,13 +244,43 @@ impl World {
     /// Ends the daemon with a signal.
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        let (mut child, log) = self.daemon.take().unwrap();
+        let status = ended(&mut child);
+        self.no_panic(&log);
+        status
+    }
+
+    /// Waits for the daemon to end by itself.
+    pub(crate) fn died(&mut self) -> ExitStatus {
         let (mut child, _) = self.daemon.take().unwrap();
         ended(&mut child)
+    }
+
+    /// Waits for the end of a daemon that was told to end; answers what it said in its life.
+    pub(crate) fn gone(&mut self) -> (ExitStatus, String) {
+        let (mut child, log) = self.daemon.take().unwrap();
+        (ended(&mut child), log.whole())
+    }
+
+    /// Waits until a spawned daemon serves, or has ended; whether it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.daemon.as_ref().unwrap().1.tells("ready socket=")
+    }
+
+    /// Starts a daemon that is not expected to serve.
+    pub(crate) fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.spawn();
+        self.gone()
     }
 
     /// Waits for a line of the daemon's log.
     pub(crate) fn logged(&self, text: &str) -> String {
         self.daemon.as_ref().unwrap().1.wait_for(text)
+    }
+
+    /// The daemon's log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.as_ref().unwrap().1.text()
     }
 
     /// A caller over TCP with the daemon's own token.
@@ -190,7 +291,8 @@ impl World {
 
     pub(crate) async fn with_token(&self, token: String) -> Caller {
         let status = self.get("/v1/status").await.expect(200);
-        Caller::Tcp { address: status["http_addr"].as_str().unwrap().to_owned(), token }
+        let recordings = self.caller.recordings().to_owned();
+        Caller::Tcp { recordings, address: status["http_addr"].as_str().unwrap().to_owned(), token }
     }
 
     // ---- projects and runs
@@ -265,6 +367,11 @@ impl World {
     }
 }
 
+/// Where the viewers of a home record what they are sent.
+fn recordings(home: &Path) -> PathBuf {
+    home.join("recordings")
+}
+
 pub(crate) fn id_of(instance: &Value) -> String {
     instance["id"].as_str().unwrap_or_else(|| panic!("no instance: {instance}")).to_owned()
 }
@@ -282,13 +389,35 @@ impl Drop for World {
     #[expect(clippy::print_stderr, reason = "what the daemon said belongs to a test's failure")]
     /// Ends what was started here and nothing else: the daemon, then every process that names this home.
     fn drop(&mut self) {
+        let mut last = None;
         if let Some((mut child, log)) = self.daemon.take() {
             let _ = child.kill();
             let _ = child.wait();
             if std::thread::panicking() {
                 eprintln!("---- the daemon's log\n{}", log.text());
             }
+            last = Some(log);
         }
+        self.kill_all();
+        if let Some(log) = last {
+            self.no_panic(&log);
+        }
+    }
+}
+
+impl World {
+    /// Kills everything of this home at once: shims, commands, tmux and all, as a power cut does. The daemon must have ended before.
+    pub(crate) async fn kill_everything(&self) {
+        tokio::task::block_in_place(|| {
+            // Nobody is to see another one's end.
+            for pidfd in self.processes() {
+                let _ = pidfd_send_signal(&pidfd, Signal::STOP);
+            }
+            self.kill_all();
+        });
+    }
+
+    fn kill_all(&self) {
         for _ in 0..100 {
             let ours = self.processes();
             if ours.is_empty() {
@@ -304,6 +433,46 @@ impl Drop for World {
 }
 
 impl World {
+    /// A named pipe, held open so that neither side waits for the other to open it.
+    pub(crate) fn fifo(&self, name: &str) -> fs::File {
+        let path = self.path(name);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+    }
+
+    /// Waits until no instance directory is left, no shim, no ward, and no command that has `mark` in its environment.
+    pub(crate) async fn nothing_is_held(&self, mark: &str) {
+        let instances = self.state_dir().join("instances");
+        eventually("an instance directory stays", || {
+            let left: Vec<_> = fs::read_dir(&instances).into_iter().flatten().flatten().collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+        eventually("a process stays", || {
+            let held = self.held(mark);
+            if held.is_empty() { Ok(()) } else { Err(held.join("\n")) }
+        })
+        .await;
+    }
+
+    /// The command lines of shims and wards, and of commands whose environment has `mark`.
+    pub(crate) fn held(&self, mark: &str) -> Vec<String> {
+        let instances = self.state_dir().join("instances");
+        let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let held = entries.filter_map(|dir| {
+            let words = fs::read(dir.join("cmdline")).unwrap_or_default();
+            let env = fs::read(dir.join("environ")).unwrap_or_default();
+            let has = |text: &[u8], part: &[u8]| memchr::memmem::find(text, part).is_some();
+            let shim = has(&words, instances.as_os_str().as_encoded_bytes()) && !has(&words, b"new-window");
+            let command =
+                has(&env, mark.as_bytes()) && has(&env, self.temp.path().as_os_str().as_encoded_bytes());
+            let pid = dir.file_name()?.to_str()?.to_owned();
+            (shim || command).then(|| format!("{pid}: {}", words.escape_ascii()))
+        });
+        held.collect()
+    }
+
     /// Every process that has this home in its environment or its arguments, which no other can have.
     fn processes(&self) -> Vec<std::os::fd::OwnedFd> {
         let home = self.temp.path().as_os_str().as_encoded_bytes();

@@ -7,6 +7,7 @@
 
 mod abnf;
 mod backend_story;
+mod check;
 mod cli;
 mod control;
 mod daemon_process;
@@ -25,6 +26,7 @@ mod replay;
 mod served;
 mod sharing;
 mod shim;
+mod simulation;
 mod store_story;
 mod tidy;
 mod tmux;

@@ -106,7 +106,7 @@ async fn a_link_watches_its_task_until_it_is_taken_back() {
 
     let done = world.kas(&["token", "revoke", made["id"].as_str().unwrap()]);
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert_eq!(viewer.ended_by_daemon().await, Some(1008));
+    assert_eq!(viewer.closed().await, Some(1008));
     link.get("/api/v1/projects").await.expect(401);
     let listed = world.kas(&["token", "list"]).stdout;
     assert!(listed.contains("demo/shown") && listed.contains("revoked"), "{listed}");
@@ -119,7 +119,7 @@ async fn a_link_that_expires_closes_what_is_open() {
     let made = token(&world, &["--scope", "view", "--expires", "2s"]);
     let link = with(&world, &made).await;
     let viewer = Viewer::open(&link, "demo").await;
-    assert_eq!(viewer.ended_by_daemon().await, Some(1008));
+    assert_eq!(viewer.closed().await, Some(1008));
     link.get("/api/v1/projects").await.expect(401);
 }
 

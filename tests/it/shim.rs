@@ -5,6 +5,7 @@ mod exact;
 mod input;
 mod start;
 mod stop;
+mod ward;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,13 @@ impl Run {
         run.client.follow(Offset(0)).await.unwrap();
         run.client.open_gate().await.unwrap();
         run
+    }
+
+    /// The shim itself: the ward's only child.
+    fn shim_pid(&self) -> u32 {
+        let ward = self.shim.pid;
+        let children = std::fs::read_to_string(format!("/proc/{ward}/task/{ward}/children")).unwrap();
+        children.trim().parse().unwrap()
     }
 
     async fn next(&mut self) -> Event {
@@ -190,12 +198,14 @@ fn memory(pid: u32) -> String {
 async fn an_idle_shim_is_small() {
     let mut run = Run::start(&spec("echo ready; exec sleep 1000")).await;
     run.until_output("ready").await;
-    println!("shim, idle: {}", memory(run.shim.pid));
-    let status = std::fs::read_to_string(format!("/proc/{}/status", run.shim.pid)).unwrap();
-    let anon = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap();
-    let kib: u64 = anon.trim().trim_end_matches(" kB").parse().unwrap();
-    // The program's own pages are shared between shims; these are not.
-    assert!(kib < 3 * 1024, "{kib} KiB of its own");
+    for (who, pid) in [("shim", run.shim_pid()), ("ward", run.shim.pid)] {
+        println!("{who}, idle: {}", memory(pid));
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let anon = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap();
+        let kib: u64 = anon.trim().trim_end_matches(" kB").parse().unwrap();
+        // The program's own pages are shared between shims; these are not.
+        assert!(kib < 3 * 1024, "{kib} KiB of its own");
+    }
     run.stop().await;
 }
 

@@ -75,6 +75,11 @@ impl World {
         Self { home, tmux, reports }
     }
 
+    async fn find(&self, project: &ProjectId, instance: InstanceId) -> Option<Window> {
+        let scan = self.tmux.scan().await.unwrap();
+        self.tmux.adopt_window(project, instance, &scan).await
+    }
+
     /// What an operator types after `tmux` in a shell.
     fn sh(&self, args: &[&str]) -> String {
         let mut command = Command::new("tmux");
@@ -290,7 +295,7 @@ async fn the_session_outlives_its_runs_until_the_project_goes() {
     assert_eq!(world.sh(&["list-windows", "-t", "=kaged-a:", "-F", "#{window_name}"]), "kas");
     assert_eq!(world.tmux.foreign_panes(&p).await.unwrap(), []);
     world.tmux.destroy_session(&p).await.unwrap();
-    assert_eq!(world.tmux.scan().await.unwrap(), []);
+    assert_eq!(world.tmux.scan().await.unwrap().sessions, []);
 }
 
 #[tokio::test]
@@ -309,7 +314,7 @@ async fn a_name_in_use_is_made_longer_and_only_the_own_window_is_killed() {
     );
     world.tmux.kill_window(&p, second.spec.id).await.unwrap();
     world.tmux.destroy_session(&p).await.unwrap();
-    assert_eq!(world.tmux.scan().await.unwrap(), []);
+    assert_eq!(world.tmux.scan().await.unwrap().sessions, []);
     world.tmux.ping().await.unwrap();
 }
 
@@ -334,7 +339,7 @@ async fn a_kept_window_stays_with_its_last_screen() {
     // Saying that the pane is dead, tmux moves the screen up by a line.
     let screen = world.sh(&["capture-pane", "-p", "-S", "-", "-t", "=kaged-p:task-kept"]);
     assert!(screen.contains("last words"), "{screen:?}");
-    assert_eq!(world.tmux.adopt_window(&p, task.spec.id).await.unwrap(), None);
+    assert_eq!(world.find(&p, task.spec.id).await, None);
     world.tmux.kill_window(&p, task.spec.id).await.unwrap();
     assert_eq!(world.sh(&["list-windows", "-t", "=kaged-p:", "-F", "#{window_name}"]), "kas");
 }
@@ -348,7 +353,7 @@ async fn another_daemon_takes_a_run_over() {
     let Task { spec, window, client, tmux: old, .. } = task;
     drop((client, old));
     (world.tmux, world.reports) = connect(world.home.path(), |_| {}).await;
-    let found = world.tmux.adopt_window(&p, spec.id).await.unwrap().expect("the window");
+    let found = world.find(&p, spec.id).await.expect("the window");
     assert_eq!((&found.session_name, &found.window_name), (&window.session_name, &window.window_name));
     let dir = world.home.path().join("instances").join(spec.id.to_string());
     let mut task = Task::tie(&world.tmux, dir, spec, found).await;

@@ -10,7 +10,7 @@ use super::connection::{Connection, Counted, Kind};
 use super::desk::Desk;
 use super::frame::{self, ChannelName};
 use super::owners::Subscriber;
-use super::subscription::{Pty, start};
+use super::subscription::{Answers, Pty, start};
 use super::waiting::Done;
 use crate::api::error::{invalid, not_found};
 use crate::api::wire;
@@ -123,6 +123,10 @@ impl<D: Desk> Connection<D> {
         let handle = self.next_handle;
         let (mut pty, replay) = Pty::new(terminal, handle, channel, start, interactive);
         pty.wish = wire::wished_size(it.cols.as_ref(), it.rows.as_ref());
+        if it.answers && interactive {
+            pty.answers =
+                Some(Answers { owners: Arc::clone(&self.owners), subscriber: self.subscriber(handle) });
+        }
         let state = ended.as_ref().map_or("running", |ended| ended.state.word());
         let size = pty.channel.size();
         self.outbox.push_back(frame::subscribed(name, handle, held.end, size, (state, replay)));
@@ -144,8 +148,10 @@ impl<D: Desk> Connection<D> {
             self.desk.attached(id, resumed).await;
         }
         let subscriber = self.subscriber(handle);
-        let wants = self.pty(handle).is_ok_and(|pty| pty.interactive && pty.wish.is_some());
-        if wants && self.owners.claim_free(terminal, subscriber) {
+        let Ok(pty) = self.pty(handle) else { return };
+        let wants = pty.interactive && pty.wish.is_some();
+        let channel = Arc::clone(&pty.channel);
+        if wants && self.owners.claim_free(terminal, subscriber, || channel.live_end()) {
             self.apply_wish(handle);
         }
     }
@@ -212,7 +218,8 @@ impl<D: Desk> Connection<D> {
     }
 
     pub(super) fn own(&mut self, handle: u32, terminal: TerminalId) {
-        self.owners.claim(terminal, self.subscriber(handle));
+        let Ok(channel) = self.pty(handle).map(|pty| Arc::clone(&pty.channel)) else { return };
+        self.owners.claim(terminal, self.subscriber(handle), || channel.live_end());
         self.apply_wish(handle);
     }
 

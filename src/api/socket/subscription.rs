@@ -7,6 +7,7 @@ use axum::extract::ws::Message;
 use tokio::sync::watch;
 
 use super::frame::{self, ChannelName, Replay};
+use super::owners::{Owners, Subscriber};
 use crate::api::error::invalid;
 use crate::broker::{Channel, GapReason, Lease, Read, Snapshot};
 use crate::daemon::{Answer, TerminalId};
@@ -81,6 +82,12 @@ pub(super) enum Turn {
     Idle,
 }
 
+/// Where a subscriber learns which output it may answer.
+pub(super) struct Answers {
+    pub(super) owners: Arc<Owners>,
+    pub(super) subscriber: Subscriber,
+}
+
 /// One subscriber of one terminal.
 pub(super) struct Pty {
     pub(super) terminal: TerminalId,
@@ -91,6 +98,8 @@ pub(super) struct Pty {
     pub(super) changes: Option<watch::Receiver<u64>>,
     /// The size it would like the terminal to have.
     pub(super) wish: Option<Size>,
+    /// Asked which output this subscriber may answer, when it wants to know.
+    pub(super) answers: Option<Answers>,
     /// Whether a resize is under way.
     pub(super) resizing: bool,
     at: Offset,
@@ -133,6 +142,7 @@ impl Pty {
             interactive,
             changes,
             wish: None,
+            answers: None,
             resizing: false,
             at,
             acked: at,
@@ -181,9 +191,10 @@ impl Pty {
                 Turn::Idle
             }
             Read::Data { offset, bytes } => {
-                self.at = offset.after(bytes.len());
-                let frame = frame::output(self.handle, offset, &bytes);
-                if bytes.len() == max {
+                let (len, answerable) = self.alike(offset, bytes.len());
+                self.at = offset.after(len);
+                let frame = frame::output(self.handle, offset, &bytes[..len], answerable);
+                if len < bytes.len() || len == max {
                     return Turn::More(frame);
                 }
                 self.flow = Flow::Resting;
@@ -199,6 +210,17 @@ impl Pty {
                 self.lease = None;
                 Turn::More(frame::exit(self.name(), &ended))
             }
+        }
+    }
+
+    /// How many of the bytes read at `offset` are one thing, answerable or not, and which.
+    fn alike(&self, offset: Offset, len: usize) -> (usize, bool) {
+        let since = self.answers.as_ref().and_then(|it| it.owners.answers_from(self.terminal, it.subscriber));
+        let before = since.map_or(u64::MAX, |since| since.0.saturating_sub(offset.0));
+        match usize::try_from(before) {
+            Ok(0) => (len, true),
+            Ok(before) => (len.min(before), false),
+            Err(_) => (len, false),
         }
     }
 

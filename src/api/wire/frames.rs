@@ -31,6 +31,9 @@ pub(in crate::api) struct Subscribe {
     pub(in crate::api) cols: Option<Value>,
     pub(in crate::api) rows: Option<Value>,
     pub(in crate::api) mode: Option<Mode>,
+    /// Whether it wants to be told which output it may answer.
+    #[serde(default)]
+    pub(in crate::api) answers: bool,
 }
 
 #[derive(Debug, Deserialize)]

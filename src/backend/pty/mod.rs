@@ -2,4 +2,4 @@
 
 mod spawn;
 
-pub use spawn::{Detached, spawn};
+pub use spawn::{Detached, ended, spawn, spawn_outside};

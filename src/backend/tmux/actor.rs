@@ -22,11 +22,23 @@ use crate::model::{ProjectId, Size};
 
 /// Reports waiting for the daemon; more are dropped with a line in the log.
 const REPORTS_LIMIT: usize = 1024;
-/// Time between two looks at what panes there are.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Time before a control client is started again: at first none, then this, then twice as long each time.
+/// Time between two looks at whether there is something to look after.
+const TICK: Duration = Duration::from_millis(500);
+/// Time before a control client is started again: none after one that answered, else this, then twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
+/// Control clients are not started more often than this.
+const ATTACH_EVERY: Duration = Duration::from_millis(50);
+/// Control mode counts as unusable when for so long no client answered.
+const UNUSABLE_AFTER: Duration = Duration::from_millis(800);
+/// While it is unusable it is tried this seldom at most,
+const RETRY_UNUSABLE: Duration = Duration::from_secs(2);
+/// and given so long to attach, since windows that are made wait for it,
+const ATTACH_UNUSABLE: Duration = Duration::from_secs(1);
+/// but so long otherwise.
+const ATTACH_DEADLINE: Duration = Duration::from_secs(5);
+/// A client whose server is gone tells how it ended within this time.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// A pane somebody wants output of.
 pub(super) enum Bound {
@@ -58,6 +70,8 @@ struct Retry {
     at: Instant,
     wait: Duration,
     why: String,
+    /// The loss was reported.
+    is_told: bool,
 }
 
 /// Owns the control client of one session.
@@ -74,10 +88,23 @@ pub(super) struct Actor {
     pub(super) flush_at: Option<Instant>,
     pub(super) outbox: VecDeque<Report>,
     pub(super) listing: Listing,
+    /// When the panes were asked for last.
+    pub(super) asked_at: Instant,
+    /// Asks the server by another way, when the control client does not answer.
+    pub(super) ping: JoinSet<Result<(), BackendError>>,
+    /// The server answered there since, and the control client has not.
+    pub(super) is_deaf: bool,
+    attached_at: Instant,
+    /// This control client answered once.
+    pub(super) has_answered: bool,
+    /// How long was waited after the last control client that never answered.
+    flapping: Duration,
+    /// Since when no control client answers.
+    failing_since: Option<Instant>,
     pub(super) known: Known,
     /// Whether the control client gets output at all.
     pub(super) is_output_on: bool,
-    fallback_told: bool,
+    pub(super) fallback_told: bool,
 }
 
 /// What the actor woke up for.
@@ -88,6 +115,7 @@ enum Woken {
     Retry,
     Flush,
     Captured(PaneId, Result<Screen, BackendError>),
+    Pinged(bool),
     Nothing,
 }
 
@@ -111,6 +139,13 @@ impl Actor {
             flush_at: None,
             outbox: VecDeque::new(),
             listing: Listing::Idle,
+            asked_at: now(),
+            ping: JoinSet::new(),
+            is_deaf: false,
+            attached_at: now(),
+            has_answered: false,
+            flapping: Duration::ZERO,
+            failing_since: None,
             known,
             is_output_on: false,
             fallback_told: false,
@@ -119,7 +154,7 @@ impl Actor {
 
     /// Until the way to it is dropped.
     pub(super) async fn run(mut self) {
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(TICK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             match self.wake(&mut look).await {
@@ -131,6 +166,7 @@ impl Actor {
                 Woken::Retry => self.reattach().await,
                 Woken::Flush => self.flush_sizes(),
                 Woken::Captured(pane, screen) => self.captured(pane, screen),
+                Woken::Pinged(answered) => self.is_deaf = answered && self.listing != Listing::Idle,
                 Woken::Nothing => {}
             }
         }
@@ -152,6 +188,9 @@ impl Actor {
                     Woken::Nothing
                 }
             },
+            Some(done) = self.ping.join_next(), if !self.ping.is_empty() => {
+                Woken::Pinged(done.is_ok_and(|asked| asked.is_ok()))
+            }
             permit = self.shared.reports.reserve(), if !self.outbox.is_empty() => {
                 match (permit, self.outbox.pop_front()) {
                     (Ok(permit), Some(report)) => permit.send(report),
@@ -179,8 +218,9 @@ impl Actor {
                 drop(done.send(attached));
             }
             Ask::Follow(server, pane, follower) => self.follow(server, pane, follower),
-            Ask::Shown(pane, done) => {
-                if let Some(Bound::Run { is_here: true, until_shown, .. }) = self.panes.get_mut(&pane)
+            Ask::Shown(server, pane, done) => {
+                if self.serves(server)
+                    && let Some(Bound::Run { is_here: true, until_shown, .. }) = self.panes.get_mut(&pane)
                     && self.link.is_some()
                     && self.is_output_on
                 {
@@ -188,9 +228,11 @@ impl Actor {
                 }
             }
             Ask::View(pane, done) => self.view(pane, done),
-            Ask::Resize(window, size) => {
-                self.wishes.insert(window, size);
-                self.flush_at.get_or_insert_with(now);
+            Ask::Resize(server, window, size) => {
+                if self.serves(server) {
+                    self.wishes.insert(window, size);
+                    self.flush_at.get_or_insert_with(now);
+                }
             }
             Ask::ResizePane(pane, size) => self.resize_pane(pane, size),
             Ask::Run(commands, done) => match &mut self.link {
@@ -203,13 +245,25 @@ impl Actor {
         }
     }
 
+    /// Whether it is this server's windows that are looked after: another's have the same ids.
+    pub(super) fn serves(&self, server: ServerId) -> bool {
+        self.target.is_some_and(|(own, _)| own == server)
+    }
+
     // ---- coming and going of the control client
 
     async fn attach(&mut self, server: ServerId, session: SessionId) -> Result<(), String> {
-        if self.target == Some((server, session)) && self.link.is_some() {
-            return Ok(());
+        if self.target == Some((server, session)) {
+            if self.link.is_some() {
+                return Ok(());
+            }
+            // Nobody who only wants a window waits for what did not work a moment ago.
+            if let Some(retry) = self.retry.as_ref().filter(|_| self.fallback_told) {
+                return Err(retry.why.clone());
+            }
         }
         if self.target != Some((server, session)) {
+            self.hear_out().await;
             self.leave();
             self.target = Some((server, session));
             self.shared.serve(server, &self.project);
@@ -217,12 +271,38 @@ impl Actor {
         self.connect("it was not attached".to_owned()).await
     }
 
+    /// Lets the client of a server that is gone tell how it ended.
+    async fn hear_out(&mut self) {
+        if self.target.is_none_or(|(server, _)| server.lives()) {
+            return;
+        }
+        let last_words = async {
+            loop {
+                match &mut self.link {
+                    Some(link) => match link.turn().await {
+                        Ok(()) => {}
+                        Err(end) => return Some(end),
+                    },
+                    None => return None,
+                }
+            }
+        };
+        if let Ok(Some(end)) = tokio::time::timeout(LAST_WORDS, last_words).await {
+            self.lost(end);
+        }
+    }
+
     /// Starts a control client; sees to another try when that fails and may work later.
     async fn connect(&mut self, why: String) -> Result<(), String> {
         let Some((server, session)) = self.target else { return Ok(()) };
         let wait = self.retry.take().map_or(Duration::ZERO, |retry| retry.wait);
+        let (deadline, least) = match self.fallback_told {
+            true => (ATTACH_UNUSABLE, RETRY_UNUSABLE),
+            false => (ATTACH_DEADLINE, RETRY_FIRST),
+        };
+        let tried_at = now();
         let quiet = self.shared.quiet.write().await;
-        let attached = Link::attach(&self.shared.settings, server, session).await;
+        let attached = Link::attach(&self.shared.settings, server, session, deadline).await;
         drop(quiet);
         match attached {
             Ok(link) => {
@@ -235,20 +315,37 @@ impl Actor {
                 Err("the session is gone".to_owned())
             }
             Err(AttachError::Failed(text)) => {
-                if !self.fallback_told {
-                    self.fallback_told = true;
-                    self.report(Report::PipeFallback { project: self.project.clone(), why: text.clone() });
-                }
-                let wait = (wait * 2).clamp(RETRY_FIRST, RETRY_LIMIT);
-                self.retry = Some(Retry { at: now() + wait, wait, why });
+                self.is_failing(tried_at, &text);
+                let wait = (wait * 2).clamp(least, RETRY_LIMIT);
+                self.retry = Some(Retry { at: now() + wait, wait, why, is_told: true });
                 Err(text)
             }
         }
     }
 
+    /// Says that runs stream from their shims when that lasts; once, until a control client answers again.
+    fn is_failing(&mut self, since: Instant, why: &str) {
+        let since = *self.failing_since.get_or_insert(since);
+        let lasts = now() - since >= UNUSABLE_AFTER;
+        if lasts && !std::mem::replace(&mut self.fallback_told, true) {
+            self.report(Report::PipeFallback { project: self.project.clone(), why: why.to_owned() });
+        }
+    }
+
+    /// The control client does what it is for.
+    pub(super) fn answers(&mut self) {
+        self.has_answered = true;
+        self.is_deaf = false;
+        self.fallback_told = false;
+        self.failing_since = None;
+        self.flapping = Duration::ZERO;
+    }
+
     fn attached(&mut self, server: ServerId) {
         self.shared.attached(server);
-        self.fallback_told = false;
+        self.attached_at = now();
+        self.has_answered = false;
+        self.is_deaf = false;
         self.listing = Listing::Idle;
         // Screens that were being taken were for the client before.
         self.captures = JoinSet::new();
@@ -274,7 +371,13 @@ impl Actor {
         if let Some((server, _)) = self.target {
             self.shared.ended(server, end.is_clean);
         }
-        self.retry = Some(Retry { at: now(), wait: Duration::ZERO, why: end.why });
+        let at = now().max(self.attached_at + ATTACH_EVERY);
+        if !self.has_answered {
+            self.flapping = (self.flapping * 2).clamp(RETRY_FIRST, RETRY_LIMIT);
+            self.is_failing(now(), &end.why);
+        }
+        let wait = self.flapping;
+        self.retry = Some(Retry { at: at + wait, wait, why: end.why, is_told: false });
     }
 
     async fn reattach(&mut self) {
@@ -290,10 +393,9 @@ impl Actor {
             return self.leave();
         }
         let retry = self.retry.as_ref();
-        let (why, is_first) =
-            retry.map_or_else(Default::default, |retry| (retry.why.clone(), retry.wait.is_zero()));
+        let (why, is_told) = retry.map_or_else(Default::default, |retry| (retry.why.clone(), retry.is_told));
         let attached = self.connect(why.clone()).await;
-        if is_first && self.target.is_some() {
+        if !is_told && self.target.is_some() {
             self.report(Report::ControlLost { project: self.project.clone(), why });
         }
         if let Err(error) = attached {

@@ -9,21 +9,24 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::pane::Follower;
 use super::probe::Version;
-use super::server;
+use super::scan::{self, Scan};
+use super::server::{self, ServerId};
 use super::session::{Ask, Session};
 use super::settings::Settings;
 use super::shared::Shared;
-use super::types::{FoundForeign, FoundSession, Report, Window, WindowPlan};
+use super::types::{FoundForeign, Report, Window, WindowPlan};
 use crate::backend::BackendError;
 use crate::broker::Channel;
 use crate::control::command::Keys;
-use crate::control::{Command, PaneId};
+use crate::control::{Command, PaneId, SessionId};
 use crate::journal::Nonce;
 use crate::model::{InstanceId, ProjectId, Size};
 use crate::shim::Client;
 
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// Time between two looks at whether a server lives.
+const LIVES_EVERY: Duration = Duration::from_millis(100);
 /// How long the end of a run may take through tmux; its shim stays 2 s.
 const SHOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands of one typed sequence: enough to be fast, few enough that other commands get between.
@@ -72,26 +75,22 @@ impl Tmux {
         let quiet = self.0.shared.quiet.read().await;
         let window = server::open(self.settings(), self.0.shared.version, project, plan).await?;
         drop(quiet);
-        self.attach(&session, &window).await;
+        self.attach(&session, project, (window.server, window.session)).await;
         Ok(window)
     }
 
-    /// Finds the window of a live run again, wherever the operator may have moved it, and attaches the control client.
-    ///
-    /// # Errors
-    /// What tmux said; that it hangs.
+    /// The window of a live run, as a look found it, wherever the operator may have moved it; attaches the control client.
     pub async fn adopt_window(
         &self,
         project: &ProjectId,
         instance: InstanceId,
-    ) -> Result<Option<Window>, BackendError> {
+        scan: &Scan,
+    ) -> Option<Window> {
+        let (window, target) = scan.window_of(project, instance)?;
         let session = self.session(project);
         let _one_at_a_time = session.opening.lock().await;
-        let found = server::find(self.settings(), project, instance).await?;
-        if let Some(window) = &found {
-            self.attach(&session, window).await;
-        }
-        Ok(found)
+        self.attach(&session, project, target).await;
+        Some(window)
     }
 
     /// Gives the channel the run's bytes from here on: from the control stream while it is aligned, and from the shim while it is not.
@@ -119,7 +118,7 @@ impl Tmux {
         }
         let (done, shown) = oneshot::channel();
         let wait = async {
-            send(&self.session(&window.project), Ask::Shown(window.pane, done)).await?;
+            send(&self.session(&window.project), Ask::Shown(window.server, window.pane, done)).await?;
             // Dropped means that there is nothing to wait for.
             shown.await.or(Ok::<_, BackendError>(()))
         };
@@ -133,7 +132,7 @@ impl Tmux {
     /// # Errors
     /// When the actor does not answer.
     pub async fn resize(&self, window: &Window, size: Size) -> Result<(), BackendError> {
-        send(&self.session(&window.project), Ask::Resize(window.window, size)).await
+        send(&self.session(&window.project), Ask::Resize(window.server, window.window, size)).await
     }
 
     /// Ends the pane that carries this run's id, and its window if nothing else is in it. Gone already is fine.
@@ -143,6 +142,15 @@ impl Tmux {
     pub async fn kill_window(&self, _project: &ProjectId, instance: InstanceId) -> Result<(), BackendError> {
         let _quiet = self.0.shared.quiet.read().await;
         server::kill(self.settings(), instance).await
+    }
+
+    /// Ends the kept window of a run that nobody knows any more; one in which something lives stays.
+    ///
+    /// # Errors
+    /// What tmux said; that it hangs.
+    pub async fn close_dead_window(&self, instance: InstanceId) -> Result<(), BackendError> {
+        let _quiet = self.0.shared.quiet.read().await;
+        server::kill_dead(self.settings(), instance).await
     }
 
     /// Ends the session that carries the project's mark. Gone already is fine.
@@ -156,12 +164,12 @@ impl Tmux {
         Ok(())
     }
 
-    /// All sessions named like a project's, whoever made them.
+    /// All sessions and windows of kas's, in one look.
     ///
     /// # Errors
     /// What tmux said; that it hangs.
-    pub async fn scan(&self) -> Result<Vec<FoundSession>, BackendError> {
-        server::scan(self.settings()).await
+    pub async fn scan(&self) -> Result<Scan, BackendError> {
+        scan::scan(self.settings()).await
     }
 
     /// The panes of the project's session that the operator opened.
@@ -209,10 +217,17 @@ impl Tmux {
         send(&*self.owner(pane)?, Ask::ResizePane(PaneId(pane), size)).await
     }
 
-    /// Whether the server process that last held a window of ours still lives, or ended in order: tells "the operator closed it" from
-    /// "the server died". Waits at most 1 s for a dead server's control client to tell.
-    pub async fn serves_what_it_served(&self) -> bool {
-        self.0.shared.ended_in_order().await
+    /// Whether the server process of this window, or else the one that last held a window of ours, still lives, or ended in order: tells
+    /// "the operator closed it" from "the server died". Waits at most 1 s for a dead server's control client to tell.
+    pub async fn serves_what_it_served(&self, window: Option<&Window>) -> bool {
+        self.0.shared.ended_in_order(window.map(|window| window.server)).await
+    }
+
+    /// Waits until the server process of this window is gone.
+    pub async fn server_gone(&self, window: &Window) {
+        while window.server.lives() {
+            tokio::time::sleep(LIVES_EVERY).await;
+        }
     }
 
     /// Bytes of runs that came by the control stream and not by a shim, since the start.
@@ -241,9 +256,9 @@ impl Tmux {
     }
 
     /// Attaches the control client. That it cannot be had is reported by the actor and no reason to fail: shims stream.
-    async fn attach(&self, session: &Session, window: &Window) {
-        if let Err(error) = ask_attach(session, (window.server, window.session)).await {
-            tracing::debug!(project = %window.project, %error, "no control client for now");
+    async fn attach(&self, session: &Session, project: &ProjectId, target: (ServerId, SessionId)) {
+        if let Err(error) = ask_attach(session, target).await {
+            tracing::debug!(%project, %error, "no control client for now");
         }
     }
 
@@ -257,10 +272,7 @@ impl Tmux {
     }
 }
 
-async fn ask_attach(
-    session: &Session,
-    (server, id): (super::server::ServerId, crate::control::SessionId),
-) -> Result<(), BackendError> {
+async fn ask_attach(session: &Session, (server, id): (ServerId, SessionId)) -> Result<(), BackendError> {
     let (done, attached) = oneshot::channel();
     send(session, Ask::Attach(server, id, done)).await?;
     answer(attached).await?.map_err(BackendError::Tmux)

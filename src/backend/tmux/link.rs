@@ -15,8 +15,6 @@ use crate::config::TmuxOutput;
 use crate::control::command::Field;
 use crate::control::{Client, Command, Event, Notification, Outcome, SessionId, Ticket};
 
-/// How long an attach may take.
-const ATTACH_DEADLINE: Duration = Duration::from_secs(5);
 /// Seconds after which tmux throws away output we have not read; the pane is then paused and we align anew.
 const PAUSE_AFTER_S: u32 = 5;
 /// Read at once from tmux.
@@ -71,10 +69,11 @@ impl<W> Link<W> {
         settings: &Settings,
         server: ServerId,
         session: SessionId,
+        deadline: Duration,
     ) -> Result<Self, AttachError> {
-        let tried = tokio::time::timeout(ATTACH_DEADLINE, Self::try_attach(settings, server, session)).await;
+        let tried = tokio::time::timeout(deadline, Self::try_attach(settings, server, session)).await;
         tried.unwrap_or_else(|_| {
-            Err(AttachError::Failed(format!("no answer within {} s", ATTACH_DEADLINE.as_secs())))
+            Err(AttachError::Failed(format!("no answer within {} s", deadline.as_secs())))
         })
     }
 
@@ -136,7 +135,7 @@ impl<W> Link<W> {
     fn greeted(self, outcome: &Outcome, expect: &str) -> Result<Self, AttachError> {
         match outcome {
             Outcome::Done(block) if block.lines().next() == Some(expect.as_bytes()) => Ok(self),
-            Outcome::Done(_) => Err(AttachError::NoSession),
+            Outcome::Done(_) => Err(AttachError::Failed("another server or session answered".to_owned())),
             Outcome::Failed(block) => Err(refused(&block.body)),
             Outcome::NotRun | Outcome::Lost | Outcome::Refused => {
                 Err(AttachError::Failed("the control client ended at once".to_owned()))

@@ -6,6 +6,7 @@
 
 mod actor;
 mod align;
+mod census;
 mod handle;
 mod link;
 mod listing;
@@ -13,6 +14,7 @@ mod oneshot;
 mod pane;
 mod probe;
 mod resolve;
+mod scan;
 mod screen;
 mod server;
 mod session;
@@ -23,8 +25,10 @@ mod tracker;
 mod types;
 
 pub use align::{Aligner, Piece};
+pub use census::{Census, Pane, census};
 pub use handle::Tmux;
 pub use probe::{NoVersion, Probe, Version, probe};
 pub use resolve::{ResolveError, Resolved, resolve};
+pub use scan::Scan;
 pub use settings::Settings;
-pub use types::{FoundForeign, FoundSession, Report, Window, WindowPlan};
+pub use types::{FoundForeign, FoundSession, FoundWindow, Report, Window, WindowPlan};

@@ -11,9 +11,13 @@ use tokio::process::Command;
 
 use super::settings::Settings;
 use crate::backend::BackendError;
+use crate::backend::scope::SCOPE_DEADLINE;
+use crate::journal::Nonce;
 
 /// How long a sequence may take. A server that starts reads its operator's configuration first.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a question may take that somebody waits for at the API.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest answer that is taken; who says more is ended.
 const ANSWER_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 /// What is read of a complaint.
@@ -104,9 +108,18 @@ pub(super) async fn version(settings: &Settings, deadline: Duration) -> Result<V
 
 /// Runs a sequence on a server that runs.
 pub(super) async fn ask(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    within(DEADLINE, settings, sequence).await
+}
+
+/// Runs a sequence that only asks, for somebody who waits.
+pub(super) async fn read(settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
+    within(READ_DEADLINE, settings, sequence).await
+}
+
+async fn within(deadline: Duration, settings: &Settings, sequence: Sequence) -> Result<Vec<u8>, Failure> {
     let mut command = program(settings)?;
     command.arg("-u").arg("-N").args(settings.socket_args()).args(sequence.0);
-    finish(command, DEADLINE).await
+    finish(command, deadline).await
 }
 
 /// Runs a sequence, and starts the server for it if none runs: outside the daemon's unit where there are units.
@@ -117,18 +130,32 @@ pub(super) async fn start(settings: &Settings, sequence: Sequence) -> Result<Vec
         args.extend(["-f".into(), config.into()]);
     }
     args.extend(sequence.0);
-    if let (Some(scope), Some(exe)) = (settings.scope(), settings.exe()) {
-        let mut command = of(settings, scope);
-        command.args(["--user", "--scope", "--quiet", "--collect", "--"]).arg(exe).args(&args);
-        match finish(command, DEADLINE).await {
-            Ok(answer) => return Ok(answer),
-            // No user manager, say. tmux itself may have said no; then it says so again.
-            Err(failure) => tracing::debug!(%failure, "tmux could not be started in a scope of its own"),
-        }
+    let in_scope = in_scope(settings, &args).await?;
+    if let Some(Ok(answer)) = in_scope {
+        return Ok(answer);
     }
     let mut command = program(settings)?;
     command.args(args);
-    finish(command, DEADLINE).await
+    let answer = finish(command, DEADLINE).await?;
+    // Where tmux itself says no, it was not for the scope.
+    if let Some(Err(failure)) = in_scope {
+        settings.scopes().failed("the tmux server", &failure);
+    }
+    Ok(answer)
+}
+
+/// Runs tmux in a scope of its own; `None` where there are no scopes.
+async fn in_scope(settings: &Settings, args: &[OsString]) -> io::Result<Option<Result<Vec<u8>, Failure>>> {
+    let unit = format!("kas-tmux-{}", &Nonce::random()?.hex()[..8]);
+    let (Some((scope, words)), Some(exe)) = (settings.scopes().before(&unit), settings.exe()) else {
+        return Ok(None);
+    };
+    // systemd-run becomes the command (systemd-run(1), `--scope`), with variables that are no business of the server's.
+    let mut command = of(settings, scope);
+    command.envs(settings.scopes().env().iter().cloned());
+    command.args(words).args(["env", "-u", "INVOCATION_ID", "-u", "DBUS_SESSION_BUS_ADDRESS"]);
+    command.arg(exe).args(args);
+    Ok(Some(finish(command, SCOPE_DEADLINE).await))
 }
 
 /// Runs to the end or the deadline; at the deadline the process is killed.
@@ -140,7 +167,7 @@ async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (answer, complaint) =
-        tokio::join!(read(stdout, ANSWER_LIMIT_BYTES), read(stderr, COMPLAINT_LIMIT_BYTES));
+        tokio::join!(read_all(stdout, ANSWER_LIMIT_BYTES), read_all(stderr, COMPLAINT_LIMIT_BYTES));
     let (answer, complaint) = (answer?, complaint?);
     if answer.len() as u64 == ANSWER_LIMIT_BYTES {
         return Err(Failure::Endless);
@@ -153,7 +180,7 @@ async fn run(mut command: Command) -> Result<Vec<u8>, Failure> {
     if status.success() { Ok(answer) } else { Err(understood(&complaint, status)) }
 }
 
-async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
         pipe.take(limit).read_to_end(&mut bytes).await?;

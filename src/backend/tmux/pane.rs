@@ -65,6 +65,14 @@ impl Follower {
         self.source.send_replace(Source::Shim { align, turn: self.turn });
     }
 
+    /// The control stream is further on than the channel: the shim brings what is between, and whatever it says of it is missing.
+    fn fall_behind(&mut self) {
+        if self.is_aligned() {
+            self.turn += 1;
+            self.source.send_replace(Source::Shim { align: false, turn: self.turn });
+        }
+    }
+
     /// Whether the control stream is what is shown.
     pub(super) fn is_aligned(&self) -> bool {
         *self.source.borrow() == Source::Control
@@ -105,8 +113,10 @@ impl Follower {
                     self.check(at);
                     self.next = Some(at);
                     taken.ended |= end;
-                    if !end && at <= self.channel.live_end() {
-                        self.take_over();
+                    match end {
+                        true => {}
+                        false if at <= self.channel.live_end() => self.take_over(),
+                        false => self.fall_behind(),
                     }
                 }
                 Piece::Unaligned(_) => {}
@@ -116,8 +126,9 @@ impl Follower {
     }
 
     /// Gives the channel bytes that continue it, and takes over from the shim. While the shim is still behind, it brings these bytes too.
-    fn push(&self, at: Offset, bytes: &Bytes) -> u64 {
+    fn push(&mut self, at: Offset, bytes: &Bytes) -> u64 {
         if at > self.channel.live_end() {
+            self.fall_behind();
             return 0;
         }
         self.take_over();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::oneshot::{self, Failure, Sequence};
 use super::probe::Version;
 use super::settings::Settings;
-use super::types::{FoundForeign, FoundSession, Window, WindowPlan};
+use super::types::{FoundForeign, Window, WindowPlan};
 use crate::backend::BackendError;
 use crate::control::command::Name;
 use crate::control::{PaneId, SessionId, WindowId};
@@ -48,7 +48,7 @@ impl ServerId {
 /// What a look at a project's session found.
 enum Look {
     Absent,
-    /// A session of that name without the project's mark.
+    /// A session of that name without the project's and this daemon's mark.
     Foreign,
     Ours(Place),
 }
@@ -130,8 +130,9 @@ impl Names {
 
 async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Look, BackendError> {
     let format = format!(
-        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} #{{==:#{{@kas-project}},{}}}",
-        names.window, names.project
+        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} {}",
+        names.window,
+        is_ours(settings, &names.project)
     );
     let target = format!("={}:", names.session);
     let sequence = Sequence::default().then(["show-options", "-gwv", "window-size"]).then([
@@ -207,6 +208,7 @@ async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) ->
         ("renumber-windows", "off"),
         ("history-limit", limit.as_str()),
         ("@kas-project", project.as_str()),
+        ("@kas-home", settings.mark()),
     ];
     for (name, value) in options {
         sequence = sequence.then(["set-option", "-t", &target, name, value]);
@@ -258,7 +260,12 @@ fn parse_new(
     is_kept: bool,
 ) -> Result<Window, BackendError> {
     let text = String::from_utf8_lossy(answer);
-    let ids = ids(&text).ok_or_else(|| strange(answer))?;
+    let Some(ids) = ids(&text) else {
+        let server = text.split_whitespace().next().and_then(|word| word.parse().ok());
+        // It was made, and went with its server.
+        let is_over = server.is_some_and(|pid| ServerId::of(pid).is_none());
+        return Err(if is_over { BackendError::Gone } else { strange(answer) });
+    };
     Ok(Window { is_kept, ..ids.window(project, session.to_string(), window.to_string()) })
 }
 
@@ -301,7 +308,7 @@ fn ids(text: &str) -> Option<Ids> {
     })
 }
 
-fn id(word: &str, sigil: char) -> Option<u32> {
+pub(super) fn id(word: &str, sigil: char) -> Option<u32> {
     word.strip_prefix(sigil)?.parse().ok()
 }
 
@@ -310,44 +317,30 @@ fn strange(answer: &[u8]) -> BackendError {
     BackendError::Tmux(format!("an answer that makes no sense: {shown:?}"))
 }
 
+/// A filter for the session of a project: `1` for one that was made for it by a daemon of this state directory.
+fn is_ours(settings: &Settings, project: &ProjectId) -> String {
+    let mark = settings.mark();
+    format!("#{{&&:#{{==:#{{@kas-project}},{project}}},#{{==:#{{@kas-home}},{mark}}}}}")
+}
+
 /// A filter for the pane of one run.
 fn is_run(instance: InstanceId) -> String {
     format!("#{{==:#{{@kas-id}},{instance}}}")
 }
 
-/// The live pane of a run, wherever the operator may have moved it.
-pub(super) async fn find(
-    settings: &Settings,
-    project: &ProjectId,
-    instance: InstanceId,
-) -> Result<Option<Window>, BackendError> {
-    let format = format!("{NEW} #{{pane_dead}} #{{session_name}} #{{window_name}}");
-    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", &format];
-    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
-        Ok(answer) => answer,
-        Err(Failure::NoServer | Failure::Missing(_)) => return Ok(None),
-        Err(other) => return Err(other.into()),
-    };
-    let text = String::from_utf8_lossy(&answer);
-    let name = session_name(project);
-    let mut found: Vec<_> = text.lines().filter_map(|line| found_pane(line, project)).collect();
-    // A window linked into several sessions is listed for each.
-    found.sort_by_key(|window| window.session_name != name);
-    Ok(found.into_iter().next())
-}
-
-fn found_pane(line: &str, project: &ProjectId) -> Option<Window> {
-    let mut words = line.splitn(7, ' ');
-    let ids = ids(line)?;
-    let is_dead = words.nth(4)? != "0";
-    let (session, window) = (words.next()?.to_owned(), words.next()?.to_owned());
-    (!is_dead).then(|| ids.window(project, session, window))
-}
-
 /// Ends the pane of a run; its window goes with its last pane, and what the operator put beside it stays.
 pub(super) async fn kill(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
-    let words = ["list-panes", "-a", "-f", &is_run(instance), "-F", "#{pane_id}"];
-    for pane in lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)? {
+    kill_panes(settings, &is_run(instance)).await
+}
+
+/// The same for a pane in which nothing lives.
+pub(super) async fn kill_dead(settings: &Settings, instance: InstanceId) -> Result<(), BackendError> {
+    kill_panes(settings, &format!("#{{&&:#{{pane_dead}},{}}}", is_run(instance))).await
+}
+
+async fn kill_panes(settings: &Settings, filter: &str) -> Result<(), BackendError> {
+    let words = ["list-panes", "-a", "-f", filter, "-F", "#{pane_id}"];
+    for pane in lines_or_nothing(oneshot::read(settings, Sequence::default().then(words)).await)? {
         gone_is_fine(oneshot::ask(settings, Sequence::default().then(["kill-pane", "-t", &pane])).await)?;
     }
     Ok(())
@@ -364,9 +357,8 @@ pub(super) async fn destroy(settings: &Settings, project: &ProjectId) -> Result<
 
 /// The sessions with a project's mark.
 async fn sessions_of(settings: &Settings, project: &ProjectId) -> Result<Vec<SessionId>, BackendError> {
-    let filter = format!("#{{==:#{{@kas-project}},{project}}}");
-    let words = ["list-sessions", "-f", &filter, "-F", "#{session_id}"];
-    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    let words = ["list-sessions", "-f", &is_ours(settings, project), "-F", "#{session_id}"];
+    let lines = lines_or_nothing(oneshot::read(settings, Sequence::default().then(words)).await)?;
     Ok(lines.iter().filter_map(|line| Some(SessionId(id(line, '$')?))).collect())
 }
 
@@ -375,9 +367,8 @@ pub(super) async fn session_of(
     settings: &Settings,
     project: &ProjectId,
 ) -> Result<Option<(ServerId, SessionId)>, BackendError> {
-    let filter = format!("#{{==:#{{@kas-project}},{project}}}");
-    let words = ["list-sessions", "-f", &filter, "-F", "#{pid} #{session_id}"];
-    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
+    let words = ["list-sessions", "-f", &is_ours(settings, project), "-F", "#{pid} #{session_id}"];
+    let lines = lines_or_nothing(oneshot::read(settings, Sequence::default().then(words)).await)?;
     let found = |line: &String| {
         let (pid, session) = line.split_once(' ')?;
         Some((ServerId::of(pid.parse().ok()?)?, SessionId(id(session, '$')?)))
@@ -385,16 +376,9 @@ pub(super) async fn session_of(
     Ok(lines.iter().find_map(found))
 }
 
-/// All sessions named like a project's.
-pub(super) async fn scan(settings: &Settings) -> Result<Vec<FoundSession>, BackendError> {
-    let words = ["list-sessions", "-f", "#{m:kaged-*,#{session_name}}", "-F", "#{session_name}"];
-    let lines = lines_or_nothing(oneshot::ask(settings, Sequence::default().then(words)).await)?;
-    Ok(lines.into_iter().map(|name| FoundSession { name }).collect())
-}
-
 /// Whether the server answers; that none runs is an answer.
 pub(super) async fn ping(settings: &Settings) -> Result<(), BackendError> {
-    lines_or_nothing(oneshot::ask(settings, Sequence::default().then(["list-sessions", "-F", "1"])).await)
+    lines_or_nothing(oneshot::read(settings, Sequence::default().then(["list-sessions", "-F", "1"])).await)
         .map(drop)
 }
 
@@ -410,7 +394,7 @@ pub(super) async fn foreign_panes(
         "{mark}#{{pane_id}} #{{window_id}} #{{pane_width}} #{{pane_height}} #{{?@kas-id,1,0}}{mark}#{{pane_current_command}}{mark}#{{pane_title}}"
     );
     let words = ["list-panes", "-s", "-t", &format!("{session}:"), "-F", &format];
-    let answer = match oneshot::ask(settings, Sequence::default().then(words)).await {
+    let answer = match oneshot::read(settings, Sequence::default().then(words)).await {
         Ok(answer) => answer,
         Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Vec::new()),
         Err(other) => return Err(other.into()),

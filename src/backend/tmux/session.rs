@@ -27,11 +27,11 @@ pub(super) enum Ask {
     /// Give a run's pane its bytes.
     Follow(ServerId, PaneId, Follower),
     /// Say when the end of a run's output came by; dropped when it will not, or did.
-    Shown(PaneId, oneshot::Sender<()>),
+    Shown(ServerId, PaneId, oneshot::Sender<()>),
     /// Give an operator's pane a channel; dropped when there is no such pane.
     View(PaneId, oneshot::Sender<Arc<Channel>>),
     /// Give a run's window a size. The newest wish counts.
-    Resize(WindowId, Size),
+    Resize(ServerId, WindowId, Size),
     /// Give an operator's pane a size, until the operator's own terminal has another.
     ResizePane(PaneId, Size),
     /// Run commands as one sequence.

@@ -3,9 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
+use crate::backend::{Scopes, find_program};
 use crate::config::{Env, TaskRunner, TmuxConfig, TmuxOutput, TmuxSocket};
 use crate::journal::Nonce;
 
@@ -21,13 +24,13 @@ const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LA
 #[derive(Debug, Clone)]
 pub struct Settings {
     exe: Option<PathBuf>,
-    /// `systemd-run`, where the daemon is a service of systemd.
-    scope: Option<PathBuf>,
+    scopes: Scopes,
     socket: TmuxSocket,
     config: TmuxConfig,
     output: TmuxOutput,
     env: Vec<(OsString, OsString)>,
     state_dir: PathBuf,
+    mark: String,
     history_limit: u32,
 }
 
@@ -36,13 +39,14 @@ impl Settings {
     #[must_use]
     pub fn new(task_runner: &TaskRunner, env: &Env, state_dir: &Path, history_limit: u64) -> Self {
         Self {
-            exe: env.get("PATH").and_then(|path| find(path, "tmux")),
-            scope: env.get("INVOCATION_ID").and(env.get("PATH")).and_then(|path| find(path, "systemd-run")),
+            exe: env.get("PATH").and_then(|path| find_program(path, "tmux")),
+            scopes: Scopes::new(env),
             socket: task_runner.tmux.socket.clone(),
             config: task_runner.tmux.config,
             output: task_runner.tmux.output,
             env: env.vars().filter(|(name, _)| is_kept(name)).collect(),
             state_dir: state_dir.to_owned(),
+            mark: mark(state_dir),
             history_limit: u32::try_from(history_limit).unwrap_or(u32::MAX).min(i32::MAX as u32),
         }
     }
@@ -54,8 +58,8 @@ impl Settings {
     }
 
     /// What starts a program outside the daemon's unit, so that a server does not end with it (systemd.kill(5), `KillMode=`).
-    pub(super) fn scope(&self) -> Option<&Path> {
-        self.scope.as_deref()
+    pub(super) const fn scopes(&self) -> &Scopes {
+        &self.scopes
     }
 
     pub(super) fn env(&self) -> &[(OsString, OsString)] {
@@ -68,6 +72,11 @@ impl Settings {
 
     pub(super) const fn history_limit(&self) -> u32 {
         self.history_limit
+    }
+
+    /// What sessions of this state directory carry as `@kas-home`, so that no other daemon of the same user takes them for its own.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// The words that choose the server.
@@ -104,16 +113,15 @@ impl Settings {
     }
 }
 
+/// Sixteen digits that stand for a state directory.
+fn mark(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn is_kept(name: &OsStr) -> bool {
     name.to_str()
         .is_some_and(|name| KEPT.contains(&name) || name.starts_with("LC_") || name.starts_with("XDG_"))
-}
-
-fn find(path: &OsStr, name: &str) -> Option<PathBuf> {
-    let is_program = |file: &PathBuf| {
-        fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(is_program)
 }
 
 fn write_minimal(dir: &Path) -> io::Result<PathBuf> {
@@ -131,6 +139,8 @@ fn write_minimal(dir: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::config::Config;
 

@@ -1,6 +1,6 @@
 //! What the handle and the actors of all sessions share.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,11 @@ const VERDICT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the stream of a server that was killed may take to end.
 const CRASH_DEADLINE: Duration = Duration::from_millis(150);
 
+/// How servers ended, as far as is known.
+type Verdicts = VecDeque<(ServerId, Option<bool>)>;
+/// So many servers are remembered; of one forgotten nobody asks any more.
+const VERDICTS_LIMIT: usize = 16;
+
 /// Shared by the handle and all actors.
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -26,8 +31,8 @@ pub(super) struct Shared {
     pub(super) reports: mpsc::Sender<Report>,
     /// Whom the servers serve that hold windows of ours; one, but for the moment in which another takes over.
     served: Mutex<HashMap<ServerId, BTreeSet<ProjectId>>>,
-    /// The server that last held a window of ours, and whether a control client of it was let go in order.
-    last: watch::Sender<Option<(ServerId, Option<bool>)>>,
+    /// The servers that last held windows of ours, the newest at the end, and whether a control client of each was let go in order.
+    verdicts: watch::Sender<Verdicts>,
     control_bytes: AtomicU64,
     /// A control client that is attaching has this alone. tmux 3.3a dies when it has something to tell all control clients (a session
     /// made or ended, a mode left) while one of them has said what it is and not yet all about itself.
@@ -41,7 +46,7 @@ impl Shared {
             version,
             reports,
             served: Mutex::default(),
-            last: watch::Sender::new(None),
+            verdicts: watch::Sender::default(),
             control_bytes: AtomicU64::new(0),
             quiet: RwLock::new(()),
         }
@@ -50,13 +55,19 @@ impl Shared {
     /// A server holds windows of a project.
     pub(super) fn serve(&self, server: ServerId, project: &ProjectId) {
         self.served().entry(server).or_default().insert(project.clone());
-        self.last.send_if_modified(|last| {
-            let is_new = last.is_none_or(|(known, _)| known != server);
+        let is_new = self.verdicts.send_if_modified(|all| {
+            let is_new = all.iter().all(|(known, _)| *known != server);
             if is_new {
-                *last = Some((server, None));
+                if all.len() == VERDICTS_LIMIT {
+                    all.pop_front();
+                }
+                all.push_back((server, None));
             }
             is_new
         });
+        if is_new {
+            self.settings.scopes().look_at("the tmux server", server.pid);
+        }
     }
 
     /// A control client of a server attached: what an earlier one told is old.
@@ -70,9 +81,9 @@ impl Shared {
     }
 
     fn judge(&self, server: ServerId, verdict: Option<bool>) {
-        self.last.send_if_modified(|last| match last {
-            Some((known, now)) if *known == server => std::mem::replace(now, verdict) != verdict,
-            Some(_) | None => false,
+        self.verdicts.send_if_modified(|all| {
+            let known = all.iter_mut().find(|(known, _)| *known == server);
+            known.is_some_and(|(_, now)| std::mem::replace(now, verdict) != verdict)
         });
     }
 
@@ -81,27 +92,24 @@ impl Shared {
         self.served().remove(&server).into_iter().flatten().collect()
     }
 
-    /// Whether the server that last held a window of ours lives, or ended in order.
-    pub(super) async fn ended_in_order(&self) -> bool {
-        let mut last = self.last.subscribe();
-        let Some((server, _)) = *last.borrow() else { return true };
+    /// Whether this server, or the one that held a window of ours last, lives or ended in order.
+    pub(super) async fn ended_in_order(&self, server: Option<ServerId>) -> bool {
+        let mut verdicts = self.verdicts.subscribe();
+        let newest = verdicts.borrow().back().map(|(server, _)| *server);
+        let Some(server) = server.or(newest) else { return true };
         if server.lives() {
             return true;
         }
+        let verdict = move |all: &Verdicts| all.iter().find(|(known, _)| *known == server)?.1;
         // A client that was let go earlier proves nothing; one that was not tells so at once.
-        let is_told = |wanted: &'static [bool]| {
-            move |last: &Option<(ServerId, Option<bool>)>| {
-                last.is_none_or(|(known, told)| {
-                    known != server || told.is_some_and(|it| wanted.contains(&it))
-                })
-            }
-        };
-        if tokio::time::timeout(CRASH_DEADLINE, last.wait_for(is_told(&[false]))).await.is_ok() {
+        let crashed = verdicts.wait_for(|all| verdict(all) == Some(false));
+        if tokio::time::timeout(CRASH_DEADLINE, crashed).await.is_ok() {
             return false;
         }
-        let told = tokio::time::timeout(VERDICT_DEADLINE, last.wait_for(is_told(&[false, true]))).await;
+        let told = verdicts.wait_for(|all| verdict(all).is_some());
+        let told = tokio::time::timeout(VERDICT_DEADLINE, told).await;
         // Without a word, no control client was there to see it.
-        told.is_ok_and(|told| told.is_ok_and(|last| last.is_some_and(|(_, told)| told == Some(true))))
+        told.is_ok_and(|told| told.is_ok_and(|all| verdict(&all) == Some(true)))
     }
 
     /// So many bytes came by the control stream and were new.

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::{Actor, Bound, Listing, Waiter, now};
-use super::link::Link;
+use super::link::{End, Link};
 use super::listing::{self, Row};
 use super::pane::{Follower, Viewed};
 use super::screen::{self, Screen};
-use super::server::ServerId;
+use super::server::{self, ServerId};
 use super::types::Report;
 use crate::backend::BackendError;
 use crate::broker::Channel;
@@ -22,6 +22,12 @@ use crate::model::Size;
 
 /// Time between two changes of a window's size.
 const RESIZE_EVERY: Duration = Duration::from_millis(50);
+/// Time between two looks at what panes there are.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A look that is not answered so soon is late: nobody waits for tmux then.
+const LATE: Duration = Duration::from_millis(500);
+/// Late by so much, the server is asked by another way: if it answers there, this control client has lost its place.
+const DEAF: Duration = Duration::from_secs(2);
 
 impl Actor {
     // ---- what panes there are
@@ -31,6 +37,7 @@ impl Actor {
         self.listing = match self.listing {
             Listing::Idle => {
                 let list = Command::ListPanes { of: Panes::Session(session), fields: listing::fields() };
+                self.asked_at = now();
                 self.send(list, Waiter::Listed);
                 Listing::Asked
             }
@@ -38,22 +45,38 @@ impl Actor {
         };
     }
 
-    /// Looks from time to time, since not every change is notified.
+    /// Looks from time to time, since not every change is notified, and whether tmux answered the last look.
     pub(super) fn look_again(&mut self) {
         if self.link.is_none() {
             return;
         }
-        if self.listing != Listing::Idle {
-            // tmux has not answered since the last look: nothing is to wait for it.
-            for bound in self.panes.values_mut() {
-                if let Bound::Run { follower, is_here: true, .. } = bound
-                    && follower.is_aligned()
-                {
-                    follower.lose(self.is_output_on);
-                }
-            }
-            return;
+        let since = now() - self.asked_at;
+        match self.listing {
+            Listing::Idle if since >= LOOK_EVERY => self.look_around(),
+            Listing::Asked | Listing::AskedAndStale if since >= LATE => self.is_late(since),
+            Listing::Idle | Listing::Asked | Listing::AskedAndStale => {}
         }
+    }
+
+    /// tmux does not answer: the shims stream meanwhile. A server that answers others has answered here too, and it was not understood.
+    fn is_late(&mut self, since: Duration) {
+        for bound in self.panes.values_mut() {
+            if let Bound::Run { follower, is_here: true, .. } = bound
+                && follower.is_aligned()
+            {
+                follower.lose(self.is_output_on);
+            }
+        }
+        if self.is_deaf {
+            let why = "it does not answer, although tmux does".to_owned();
+            self.lost(End { why, is_clean: false });
+        } else if since >= DEAF && self.ping.is_empty() {
+            let shared = self.shared.clone();
+            self.ping.spawn(async move { server::ping(&shared.settings).await });
+        }
+    }
+
+    fn look_around(&mut self) {
         self.panes.retain(|_, bound| !matches!(bound, Bound::Operator(viewed) if viewed.is_unwatched()));
         if self.is_output_on {
             for bound in self.panes.values_mut() {
@@ -70,7 +93,13 @@ impl Actor {
     pub(super) fn listed(&mut self, answer: Result<Bytes, String>) {
         let is_stale = self.listing == Listing::AskedAndStale;
         self.listing = Listing::Idle;
-        let Ok(rows) = answer.map(|body| listing::rows(&body)) else { return };
+        let Ok(body) = answer else { return };
+        let Some(rows) = listing::rows(&body) else {
+            // The answer to something else, or no answer at all: whose the next ones are cannot be known.
+            let why = "its answers make no sense".to_owned();
+            return self.lost(End { why, is_clean: false });
+        };
+        self.answers();
         self.compare(&rows);
         if is_stale {
             self.look();
@@ -113,7 +142,7 @@ impl Actor {
     // ---- runs
 
     pub(super) fn follow(&mut self, server: ServerId, pane: PaneId, mut follower: Follower) {
-        if self.target.is_none_or(|(own, _)| own != server) {
+        if !self.serves(server) {
             // The session is gone already; the follower's shim streams as long as it lives.
             return;
         }

@@ -39,11 +39,34 @@ pub struct WindowPlan {
     pub keep: bool,
 }
 
-/// A session named like a project's.
+/// A session named like a project's, or marked as one's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundSession {
     /// Its name.
     pub name: String,
+    /// The project it was made for by a daemon of this state directory (`@kas-project` and `@kas-home`).
+    pub project: Option<String>,
+    pub(super) server: ServerId,
+    pub(super) session: SessionId,
+}
+
+/// A window whose pane carries a run's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundWindow {
+    /// The run.
+    pub instance: InstanceId,
+    /// The name of the session it is in.
+    pub session_name: String,
+    /// Its own name.
+    pub window_name: String,
+    /// Whether a process lives in it.
+    pub is_live: bool,
+    /// What was started in it, as tmux shows it: words that need it are quoted.
+    pub command: String,
+    pub(super) server: ServerId,
+    pub(super) session: SessionId,
+    pub(super) window: WindowId,
+    pub(super) pane: PaneId,
 }
 
 /// A pane of a project's session that the operator opened.

@@ -1,8 +1,9 @@
 //! The daemon as a process: proven by the kernel before it is signalled.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -105,7 +106,9 @@ fn recorded(file: &Path) -> Option<Pid> {
 /// Writes down the pid of a detached daemon, whole or not at all.
 pub(super) fn record(file: &Path, pid: Pid) -> std::io::Result<()> {
     let new = file.with_extension("pid.new");
-    fs::write(&new, format!("{}\n", pid.as_raw_nonzero()))?;
+    let mut options = fs::OpenOptions::new();
+    let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(opened, "{}", pid.as_raw_nonzero())?;
     fs::rename(&new, file)
 }
 

@@ -19,7 +19,7 @@ use super::super::output::code;
 use super::process::{forget, record};
 use crate::boot;
 use crate::client::Client;
-use crate::config::{ensure_private_dir, ensure_safe_dir, load};
+use crate::config::{ensure_safe_dir, load};
 
 /// How long a daemon may take until it answers; it may have many runs to take over.
 const START_PATIENCE_S: i64 = 60;
@@ -83,7 +83,7 @@ fn detached(args: &Args, context: &Context<'_>) -> Result<u8, Error> {
 
 fn launch(args: &Args, mut context: Context<'_>) -> Result<u8, Error> {
     ensure_safe_dir(&context.paths.config_dir)?;
-    ensure_private_dir(&context.paths.state_dir)?;
+    context.paths.ensure_state_dir()?;
     let mut child = spawn(args, &context)?;
     let report = child.stdout.take().map(|pipe| report(pipe, &context)).transpose()?.unwrap_or_default();
     if !report.starts_with(b"{") && !report.is_empty() {

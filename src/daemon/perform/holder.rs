@@ -1,9 +1,11 @@
 //! What holds a run: its shim, started up to the gate, then listened to.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::performer::Performer;
@@ -12,51 +14,123 @@ use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
 use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
+use crate::daemon::resume::end_report;
 use crate::daemon::terminals::LiveTerminal;
-use crate::journal::{self, Cause, ExitRecord, Nonce, Spec};
-use crate::model::{BackendKind, ErrorWord, InstanceId};
-use crate::shim::{Client, ClientError, Event, EventStream};
+use crate::failpoint::{self, Failpoint, hit};
+use crate::journal::{self, Cause, ExitRecord, Nonce, RecordError, Spec};
+use crate::model::{BackendKind, ErrorWord, InstanceId, ProjectId};
+use crate::shim::{self, Client, ClientError, Event, EventStream};
 
 /// How long a shim may take to listen after it was started.
 const SHIM_STARTS_IN: Duration = Duration::from_secs(10);
+/// Time between two looks for a window that comes too late.
+const LATE_WINDOW_AFTER: Duration = Duration::from_secs(1);
 /// How long a shim may take to leave after it was let go.
 const SHIM_LEAVES_IN: Duration = Duration::from_secs(5);
+/// How long the tree of a killed shim may take to end: its ward gives it 5 s.
+const TREE_ENDS_IN: Duration = Duration::from_secs(8);
+
+/// What a listener has heard so far.
+struct Heard {
+    events: EventStream,
+    /// What is being passed on, and whether for the second time.
+    event: Option<Event>,
+    again: bool,
+    /// The end, told once more when nothing of the tree lives; the orchestrator takes the first that counts.
+    record: Option<Box<ExitRecord>>,
+    /// It was told for the last time.
+    told: bool,
+}
+/// How often what a run left on disk is tried to be read, and the pause between.
+pub(super) const READ_TRIES: u32 = 120;
+pub(super) const READ_AGAIN_IN: Duration = Duration::from_millis(500);
 
 impl Performer {
     /// Starts a run's shim up to its gate and listens to it from then on.
     pub(super) async fn spawn(&self, plan: Plan, backend: BackendKind) {
         let id = plan.id;
+        hit(Failpoint::SpawnBegun);
         let result = match self.place(&plan, backend).await {
             Ok(placement) => Ok(placement),
             Err(error) => {
-                self.clear(&self.places.dir(id));
+                self.unplace(&plan, backend);
                 Err(SpawnFailure { backend, message: error.to_string() })
             }
         };
         self.wake(Input::Spawned { id, result }).await;
     }
 
+    /// Takes away what was made for a run that did not start. A shim that waits for somebody leaves when its directory is gone.
+    pub(super) fn unplace(&self, plan: &Plan, backend: BackendKind) {
+        self.clear(&self.places.dir(plan.id));
+        if backend == BackendKind::Tmux {
+            self.close_window(&plan.project, plan.id);
+        }
+    }
+
+    /// Ends the window of a run that goes on without it: tmux may have made it, and may make it yet when it answers again.
+    async fn close_late(&self, project: &ProjectId, id: InstanceId) {
+        let Some(tmux) = &self.shared.tmux else { return };
+        let mut hung = false;
+        loop {
+            match tmux.kill_window(project, id).await {
+                // What waited for tmux may come after this.
+                Ok(()) if hung => hung = false,
+                Ok(()) => return,
+                Err(BackendError::TmuxHangs(_)) => hung = true,
+                Err(error) => return tracing::warn!(%id, %error, "a window may be left over"),
+            }
+            tokio::time::sleep(LATE_WINDOW_AFTER).await;
+        }
+    }
+
     async fn place(&self, plan: &Plan, backend: BackendKind) -> Result<Placement, BackendError> {
         let Some(terminal) = self.shared.terminals.get(plan.id) else { return Err(BackendError::Gone) };
         let spec = self.spec(plan, backend)?;
         let dir = journal::create(&self.places.instances, &spec)?;
-        let window = match backend {
+        failpoint::hand_down(&dir)?;
+        hit(Failpoint::SpecWritten);
+        let (window, process) = match backend {
             BackendKind::Pty => {
-                pty::spawn(&self.places.kas, &dir)?;
-                None
+                let shim = pty::spawn_outside(&self.places.scopes, &self.places.kas, &dir).await?;
+                (None, Some(shim))
             }
-            BackendKind::Tmux => Some(self.open_window(plan, &dir).await?),
+            BackendKind::Tmux => (Some(self.open_window(plan, &dir).await?), None),
         };
-        let deadline = Instant::now() + SHIM_STARTS_IN;
-        let (shim, events) = Client::connect(&dir, &spec.nonce, deadline).await?;
+        hit(Failpoint::ShimSpawned);
+        let (shim, events) = tokio::select! {
+            connected = self.shim_of(&dir, &spec.nonce, window.as_ref()) => connected?,
+            () = pty::ended(process) => return Err(BackendError::Gone),
+        };
+        hit(Failpoint::ShimConnected);
         let ends = (shim.clone(), events);
         if let Err(error) = self.attach(plan.id, &terminal, ends, &spec.nonce, window.clone()).await {
             // It waits at its gate: nothing has run. If it cannot be told, it leaves by itself.
             let _ = shim.abort().await;
             return Err(error);
         }
+        hit(Failpoint::ShimAttached);
         let names = window.map(|window| (window.session_name, window.window_name));
         Ok(Placement { backend, window: names })
+    }
+
+    /// Connects to a shim that was started. One whose tmux server is gone may never have begun.
+    async fn shim_of(
+        &self,
+        dir: &Path,
+        nonce: &Nonce,
+        window: Option<&Window>,
+    ) -> Result<(Client, EventStream), BackendError> {
+        let gone = async {
+            match (&self.shared.tmux, window) {
+                (Some(tmux), Some(window)) => tmux.server_gone(window).await,
+                (None, _) | (_, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = Client::connect(dir, nonce, Instant::now() + SHIM_STARTS_IN) => Ok(connected?),
+            () = gone => Err(BackendError::Gone),
+        }
     }
 
     fn spec(&self, plan: &Plan, backend: BackendKind) -> Result<Spec, BackendError> {
@@ -129,42 +203,66 @@ impl Performer {
     }
 
     /// Passes on what a shim tells: bytes to the terminal, the rest to the orchestrator, until the shim leaves.
-    async fn listen(&self, id: InstanceId, terminal: &LiveTerminal, mut events: EventStream) {
-        let mut record: Option<Box<ExitRecord>> = None;
-        let mut told = false;
-        loop {
-            let event = match events.next().await {
-                Ok(Some(event)) => event,
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%id, %error, "the connection to the shim failed");
-                    break;
-                }
-            };
-            match event {
-                Event::Output { offset, bytes } => drop(terminal.channel.push(offset, bytes)),
-                Event::Resized(size) => terminal.channel.set_size(size),
-                Event::Started { pid } => self.report(id, ShimReport::Started { pid }).await,
-                Event::Exited(ended) if terminal.stopping() => record = Some(ended),
-                Event::Exited(ended) => {
-                    told = true;
-                    self.report_end(id, ended).await;
-                }
-                Event::Stopped => {
-                    if let Some(record) = record.take() {
-                        told = true;
-                        self.report_end(id, record).await;
-                    }
-                }
-                Event::SpawnFailed { text } => {
-                    tracing::info!(%id, "the command could not be started: {text}")
-                }
-                Event::Hello(_) | Event::Gap { .. } | Event::InputTaken(_) | Event::End { .. } => {}
+    async fn listen(&self, id: InstanceId, terminal: &LiveTerminal, events: EventStream) {
+        let mut heard = Heard { events, event: None, again: false, record: None, told: false };
+        while AssertUnwindSafe(self.hear(id, terminal, &mut heard)).catch_unwind().await.is_err() {
+            self.count_panic(&format!("the shim of run {id} is listened to again"));
+            // What was being passed on is passed on once more; if it is that which panics, without it.
+            heard.again = !heard.again;
+            if !heard.again {
+                heard.event = None;
             }
         }
         terminal.left.notify_one();
-        if !told {
-            self.report_loss(id, record).await;
+        if !heard.told {
+            self.report_loss(id, heard.record).await;
+        }
+    }
+
+    async fn hear(&self, id: InstanceId, terminal: &LiveTerminal, heard: &mut Heard) {
+        loop {
+            if heard.event.is_none() {
+                heard.event = match heard.events.next().await {
+                    Ok(Some(event)) => Some(event),
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::warn!(%id, %error, "the connection to the shim failed");
+                        return;
+                    }
+                };
+            }
+            if let Some(event) = heard.event.clone() {
+                self.pass_on(id, terminal, event, heard).await;
+            }
+            (heard.event, heard.again) = (None, false);
+        }
+    }
+
+    async fn pass_on(&self, id: InstanceId, terminal: &LiveTerminal, event: Event, heard: &mut Heard) {
+        match event {
+            Event::Output { offset, bytes } => drop(terminal.channel.push(offset, bytes)),
+            Event::Resized(size) => terminal.channel.set_size(size),
+            Event::Started { pid } => {
+                hit(Failpoint::StartHeard);
+                self.report(id, ShimReport::Started { pid }).await;
+            }
+            Event::Exited(ended) => {
+                heard.record = Some(ended.clone());
+                if !terminal.stopping() {
+                    hit(Failpoint::ExitHeard);
+                    self.report_exit(id, ended).await;
+                }
+            }
+            Event::Stopped => {
+                if let Some(record) = heard.record.take() {
+                    heard.told = true;
+                    self.report_end(id, record).await;
+                }
+            }
+            Event::SpawnFailed { text } => {
+                tracing::info!(%id, "the command could not be started: {text}");
+            }
+            Event::Hello(_) | Event::Gap { .. } | Event::InputTaken(_) | Event::End { .. } => {}
         }
     }
 
@@ -172,32 +270,65 @@ impl Performer {
         self.wake(Input::Shim { id, report }).await;
     }
 
+    /// Tells that the command ended; a stop may be on its way all the same.
+    async fn report_exit(&self, id: InstanceId, record: Box<ExitRecord>) {
+        if record.cause == Cause::Itself {
+            return self.report(id, ShimReport::Exited(record)).await;
+        }
+        self.report_end(id, record).await;
+    }
+
     /// Tells an end. A window that closed under a run was closed by the operator, or its server is gone.
     async fn report_end(&self, id: InstanceId, record: Box<ExitRecord>) {
+        let holder = self.shared.terminals.holder(id);
+        let window = holder.as_ref().and_then(Holder::window);
         let gone = match &self.shared.tmux {
-            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served().await,
+            Some(tmux) if record.cause == Cause::WindowClosed => !tmux.serves_what_it_served(window).await,
             Some(_) | None => false,
         };
-        self.report(id, if gone { ShimReport::TmuxGone(record) } else { ShimReport::Ended(record) }).await;
+        self.report(id, end_report(record, gone)).await;
     }
 
     /// The shim left without a word: its record may be on disk all the same.
     async fn report_loss(&self, id: InstanceId, record: Option<Box<ExitRecord>>) {
-        let on_disk = || match ExitRecord::read(&self.places.dir(id)) {
-            Ok(found) => found.map(Box::new),
-            Err(error) => {
-                tracing::error!(%id, %error, "the exit record cannot be read");
-                None
-            }
+        let found = match record {
+            Some(record) => Some(record),
+            None => self.record_on_disk(id).await,
         };
-        match record.or_else(on_disk) {
+        match found {
             Some(record) => self.report_end(id, record).await,
-            None => self.report(id, ShimReport::Lost(ErrorWord::ShimLost)).await,
+            None => {
+                // Its ward ends what it held; nothing is called over before nothing of it lives.
+                if !shim::gone(&self.places.dir(id), Instant::now() + TREE_ENDS_IN).await {
+                    tracing::warn!(%id, "something of a killed shim lives on");
+                }
+                self.report(id, ShimReport::Lost(ErrorWord::ShimLost)).await;
+            }
         }
     }
 
+    /// The exit record, tried again while it is the machine that keeps it from being read.
+    async fn record_on_disk(&self, id: InstanceId) -> Option<Box<ExitRecord>> {
+        for _ in 0..READ_TRIES {
+            match ExitRecord::read(&self.places.dir(id)) {
+                Ok(found) => return found.map(Box::new),
+                Err(error @ RecordError::Invalid { .. }) => {
+                    tracing::error!(%id, %error, "the exit record means nothing");
+                    return None;
+                }
+                Err(error @ RecordError::Io { .. }) => {
+                    tracing::error!(%id, %error, "the exit record cannot be read");
+                }
+            }
+            tokio::time::sleep(READ_AGAIN_IN).await;
+        }
+        None
+    }
+
     pub(super) async fn open_gate(&self, id: InstanceId) {
+        hit(Failpoint::GateOpening);
         self.ask_shim(id, "open its gate", |shim| async move { shim.open_gate().await }).await;
+        hit(Failpoint::GateAsked);
     }
 
     pub(super) async fn abort(&self, id: InstanceId) {
@@ -207,9 +338,14 @@ impl Performer {
     /// Ends a run's process tree; on tmux the command is interrupted first (`seeds/004`, "POST /tasks/:tid/stop").
     pub(super) async fn stop_tree(&self, id: InstanceId) {
         let Some(terminal) = self.shared.terminals.get(id) else { return };
+        if terminal.holder.get().is_some_and(|holder| holder.shim().is_read_only()) {
+            tracing::warn!(%id, "the run's holder is of another kas and is not stopped");
+            return;
+        }
         terminal.begin_stopping();
         let in_window = terminal.holder.get().is_some_and(Holder::has_window);
         self.ask_shim(id, "stop", |shim| async move { shim.stop(in_window).await }).await;
+        hit(Failpoint::StopAsked);
     }
 
     /// A shim that cannot be asked has left, which its listener tells.
@@ -231,15 +367,27 @@ impl Performer {
         if let Some(terminal) = terminal
             && let Some(holder) = terminal.holder.get()
             && holder.let_go().await.is_ok()
-            && tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_err()
+            && !self.leaves(&terminal).await
         {
             tracing::warn!(%id, "the shim does not leave; its directory stays until the next start");
             return;
         }
         self.clear(&dir);
+        hit(Failpoint::DirRemoved);
     }
 
-    fn clear(&self, dir: &Path) {
+    async fn leaves(&self, terminal: &LiveTerminal) -> bool {
+        hit(Failpoint::ShimLetGo);
+        tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_ok()
+    }
+
+    /// Ends the window of a run that does not live in it, as soon as tmux can.
+    pub(super) fn close_window(&self, project: &ProjectId, id: InstanceId) {
+        let project = project.clone();
+        self.apart(move |it| async move { it.close_late(&project, id).await });
+    }
+
+    pub(super) fn clear(&self, dir: &Path) {
         if let Err(error) = journal::remove(dir) {
             tracing::warn!(dir = %dir.display(), %error, "an instance directory could not be removed");
         }

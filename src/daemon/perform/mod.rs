@@ -1,6 +1,7 @@
 //! Carries out effects. Each run has one actor, so that what concerns a run happens in order; the rest is independent.
 
 mod adopt;
+mod find;
 mod holder;
 mod performer;
 mod removal;

@@ -1,13 +1,17 @@
 //! Carries out effects. Each run has one actor, so that what concerns a run happens in order; the rest is independent.
 
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use tokio::sync::mpsc;
+use futures_util::FutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::daemon::effect::{Effect, RunEffect};
+use super::run::Order;
+use crate::backend::Scopes;
+use crate::daemon::effect::Effect;
 use crate::daemon::handle::Shared;
 use crate::daemon::input::Input;
 use crate::daemon::refusal::Refusal;
@@ -16,6 +20,8 @@ use crate::store::{Change, Error, NewEvent, Registered};
 
 /// Effects waiting for one run's actor. A run meets fewer than a dozen in its whole life.
 const RUN_QUEUE: usize = 64;
+/// Ends that are stored at one time, each with a whole transcript in memory; further ones wait, their bytes still on disk.
+const STORING: usize = 2;
 /// How long a change that must not be lost waits before it is tried again, in milliseconds.
 const RETRY_MS: u64 = 1000;
 
@@ -26,6 +32,8 @@ pub struct Places {
     pub instances: PathBuf,
     /// The `kas` binary, for `kas shim`.
     pub kas: PathBuf,
+    /// Where shims are put when the daemon is a service.
+    pub scopes: Scopes,
     /// The environment every command starts from.
     pub env: Vec<(OsString, OsString)>,
     /// How many lines above the screen a terminal state holds.
@@ -47,20 +55,27 @@ impl Places {
 pub(in crate::daemon) struct Performer {
     pub(super) shared: Arc<Shared>,
     pub(super) places: Arc<Places>,
-    pub(super) runs: Arc<DashMap<InstanceId, mpsc::Sender<RunEffect>>>,
+    pub(super) runs: Arc<DashMap<InstanceId, mpsc::Sender<Order>>>,
+    pub(super) storing: Arc<Semaphore>,
 }
 
 impl Performer {
     pub(in crate::daemon) fn new(shared: Arc<Shared>, places: Places) -> Self {
-        Self { shared, places: Arc::new(places), runs: Arc::default() }
+        Self {
+            shared,
+            places: Arc::new(places),
+            runs: Arc::default(),
+            storing: Arc::new(Semaphore::new(STORING)),
+        }
     }
 
     /// Starts an effect and returns at once.
     pub(in crate::daemon) fn start(&self, effect: Effect) {
         match effect {
             Effect::Reply { to, answer } => self.shared.replies.answer(to, *answer),
-            Effect::Run { id, effect } => self.tell(id, *effect),
-            Effect::StopTree(id) => self.apart(move |it| async move { it.stop_tree(id).await }),
+            Effect::Run { id, effect } => self.tell(id, Order::Do(*effect)),
+            // After what was wanted of the run before: the wish is on disk before anything is signalled.
+            Effect::StopTree(id) => self.tell(id, Order::StopTree),
             Effect::RecordEvents(events) => {
                 self.apart(move |it| async move { it.record_events(events).await })
             }
@@ -87,14 +102,14 @@ impl Performer {
         self.shared.metrics.running.set(i64::try_from(running).unwrap_or(i64::MAX));
     }
 
-    /// Gives an effect to the run's actor, which is made by its first.
-    fn tell(&self, id: InstanceId, effect: RunEffect) {
+    /// Gives an order to the run's actor, which is made by its first.
+    pub(super) fn tell(&self, id: InstanceId, order: Order) {
         let entry = self.runs.entry(id).or_insert_with(|| {
             let (sender, mailbox) = mpsc::channel(RUN_QUEUE);
             self.apart(move |it| async move { it.act(id, mailbox).await });
             sender
         });
-        if let Err(full) = entry.try_send(effect) {
+        if let Err(full) = entry.try_send(order) {
             tracing::error!(%id, "an effect was lost: {full}");
         }
     }
@@ -104,7 +119,19 @@ impl Performer {
         reason = "effects end by themselves, with a deadline or with their run"
     )]
     pub(super) fn apart<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(Self) -> F) {
-        tokio::spawn(work(self.clone()));
+        let counting = self.clone();
+        let work = work(self.clone());
+        tokio::spawn(async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                counting.count_panic("an effect was given up");
+            }
+        });
+    }
+
+    /// Counts a panic that was caught, and says what it came to.
+    pub(super) fn count_panic(&self, what: &str) {
+        self.shared.metrics.panics.inc();
+        tracing::error!("a panic, which the daemon survives: {what}");
     }
 
     pub(super) async fn wake(&self, input: Input) {
@@ -147,7 +174,14 @@ impl Performer {
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
+        for run in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(run.id));
+        }
         self.shared.files.forget(id);
+        // Before the records: a directory that no record knows would be left alone for ever.
+        for instance in self.shared.store.all_ended(id.clone()).await? {
+            self.clear(&self.places.dir(instance.id));
+        }
         let now = TimeMs::now();
         let event = NewEvent::new(crate::model::EventKind::ProjectChanged, now)
             .project(id)

@@ -3,7 +3,8 @@
 use super::performer::Performer;
 use crate::daemon::input::{DeleteTarget, Reply};
 use crate::daemon::refusal::{Code, Refusal};
-use crate::model::{EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
+use crate::failpoint::{Failpoint, hit};
+use crate::model::{BackendKind, EventKind, Instance, InstanceId, ProjectId, TaskName, TimeMs};
 use crate::policy;
 use crate::store::{Change, NewEvent};
 
@@ -23,22 +24,30 @@ impl Performer {
         }
     }
 
-    /// Ends the windows of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
+    /// Ends the windows and directories of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
         for instance in &ended {
-            if let (Some(tmux), Some(_)) = (&self.shared.tmux, &instance.tmux_window) {
+            // Also where no window is recorded: a daemon that died while it made one could not record it.
+            if let (Some(tmux), BackendKind::Tmux) = (&self.shared.tmux, instance.backend) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
+            hit(Failpoint::WindowClosed);
+            // Its shim may not have left yet. A directory that outlived its row would be nobody's.
+            self.clear(&self.places.dir(instance.id));
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
-        Ok(self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted)
+        let deleted =
+            self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted;
+        hit(Failpoint::DeletesRecorded);
+        Ok(deleted)
     }
 
     /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
     pub(super) async fn cull(&self, project: ProjectId, task: Option<TaskName>, history: Option<u8>) {
         let culled = async {
+            hit(Failpoint::CullBegun);
             let keep = if task.is_some() { policy::kept_of_task(history) } else { policy::AD_HOC_KEPT };
             let ended = self.shared.store.ended(project, task).await?;
             let over: Vec<InstanceId> = policy::cull(ended, keep);

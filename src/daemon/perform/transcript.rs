@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
+use super::holder::{READ_AGAIN_IN, READ_TRIES};
 use crate::journal::{Found, Reader};
 use crate::model::{Offset, TimeMs};
 use crate::store::Transcript;
@@ -12,29 +13,40 @@ use crate::store::Transcript;
 /// One read, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// What a run wrote, as far as its journal holds it; `None` when there is no journal, which is said.
-pub(super) async fn read(dir: PathBuf) -> Option<Transcript> {
-    let at = dir.clone();
-    match tokio::task::spawn_blocking(move || read_blocking(&dir)).await {
-        Ok(Ok(transcript)) => Some(transcript),
-        Ok(Err(error)) => {
-            tracing::error!(dir = %at.display(), %error, "the journal cannot be read; the run is kept without it");
-            None
+/// Ranges of bytes that could not be written; at most as many as there are segments.
+pub(super) type Missing = Vec<(Offset, Offset)>;
+
+/// What a run wrote, as far as its journal holds it; `None` when there is no journal.
+///
+/// # Errors
+/// When it is there and could not be read for a minute.
+pub(super) async fn read(dir: PathBuf) -> io::Result<Option<(Transcript, Missing)>> {
+    let mut tries = READ_TRIES;
+    loop {
+        let at = dir.clone();
+        let read = tokio::task::spawn_blocking(move || read_blocking(&at)).await;
+        match read.map_err(io::Error::other).flatten() {
+            Ok(read) => return Ok(Some(read)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(dir = %dir.display(), "there is no journal; the run is kept without it");
+                return Ok(None);
+            }
+            Err(error) if tries <= 1 => return Err(error),
+            Err(error) => tracing::error!(dir = %dir.display(), %error, "the journal cannot be read yet"),
         }
-        Err(error) => {
-            tracing::error!(dir = %at.display(), %error, "reading the journal failed");
-            None
-        }
+        tries -= 1;
+        tokio::time::sleep(READ_AGAIN_IN).await;
     }
 }
 
-fn read_blocking(dir: &Path) -> io::Result<Transcript> {
+fn read_blocking(dir: &Path) -> io::Result<(Transcript, Missing)> {
     let mut reader = Reader::new(dir);
     let (start, end) = reader.range()?;
-    let (start, bytes) = newest_contiguous(&mut reader, start, end)?;
+    let mut missing = Missing::new();
+    let (start, bytes) = newest_contiguous(&mut reader, start, end, &mut missing)?;
     let index = reader.index()?;
     let checkpoint = reader.checkpoint()?.filter(|checkpoint| checkpoint.offset == start);
-    Ok(Transcript {
+    let transcript = Transcript {
         start,
         line_count: memchr::memchr_iter(b'\n', &bytes).count() as u64,
         bytes,
@@ -42,11 +54,17 @@ fn read_blocking(dir: &Path) -> io::Result<Transcript> {
         sizes: index.sizes,
         checkpoint: checkpoint.map(|checkpoint| (checkpoint.size, checkpoint.dump)),
         created_at: TimeMs::now(),
-    })
+    };
+    Ok((transcript, missing))
 }
 
 /// The bytes after the last hole. A hole is there only where the disk was full; what is before it is dropped with it.
-fn newest_contiguous(reader: &mut Reader, mut start: Offset, end: Offset) -> io::Result<(Offset, Bytes)> {
+fn newest_contiguous(
+    reader: &mut Reader,
+    mut start: Offset,
+    end: Offset,
+    missing: &mut Missing,
+) -> io::Result<(Offset, Bytes)> {
     let mut bytes = BytesMut::new();
     loop {
         let at = start.after(bytes.len());
@@ -58,6 +76,7 @@ fn newest_contiguous(reader: &mut Reader, mut start: Offset, end: Offset) -> io:
             Found::End => return Ok((start, bytes.freeze())),
             Found::Missing { to, .. } => {
                 tracing::warn!(from = at.0, to = to.0, "bytes could not be written while the run lasted");
+                missing.push((at, to));
                 start = to;
                 bytes.clear();
             }

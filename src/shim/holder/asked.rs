@@ -10,6 +10,7 @@ use super::super::spawn::{self, SpawnError, Spawned};
 use super::super::tree::Stop;
 use super::super::wire::{Event, Hello, Phase, Request, VERSION};
 use super::{Holder, Inner, Stage};
+use crate::failpoint::{Failpoint, hit};
 use crate::journal::Ending;
 use crate::model::{Offset, Size, TimeMs};
 
@@ -39,7 +40,10 @@ impl Holder {
                     self.signal(signal);
                 }
             }
-            Request::Ack => self.acknowledged = self.ended(),
+            Request::Ack => {
+                hit(Failpoint::AckHeard);
+                self.acknowledged = self.ended();
+            }
             Request::Abort => self.abort(),
         }
         Ok(())
@@ -49,6 +53,7 @@ impl Holder {
         if !welcome {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
+        hit(Failpoint::ShimGreeted);
         let hello = Hello {
             version: VERSION,
             phase: match self.stage {
@@ -79,14 +84,18 @@ impl Holder {
         if !matches!(self.stage, Stage::Waiting { .. }) {
             return;
         }
+        hit(Failpoint::GateOpened);
         self.started_at = TimeMs::now();
         match spawn::spawn(&self.spec, self.size) {
             Ok(Spawned { master, peer, pid, pidfd }) => {
+                hit(Failpoint::CommandStarted);
                 self.inner = Some(Inner { master: Some(master), peer: Some(peer), pid, pidfd });
                 self.stage = Stage::Running;
                 self.tell_all(&Event::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() });
+                hit(Failpoint::StartTold);
             }
             Err(SpawnError { errno, text }) => {
+                hit(Failpoint::SpawnRefused);
                 self.tell_all(&Event::SpawnFailed { text: text.clone() });
                 self.end(Ending::SpawnFailed { errno, text });
             }
@@ -133,6 +142,7 @@ impl Holder {
     }
 
     pub(super) fn stop(&mut self, interrupt_first: bool) {
+        hit(Failpoint::StopHeard);
         self.stop_asked = true;
         if matches!(self.stage, Stage::Waiting { .. }) {
             self.end(Ending::NeverStarted);

@@ -1,15 +1,21 @@
 //! From the command's end to the shim's own.
 
+use std::path::Path;
+
 use super::super::peer::Peer;
 use super::super::sys;
+use super::super::tree::Stop;
 use super::super::window::Window;
 use super::super::wire::Event;
 use super::{Holder, Stage, credit};
-use crate::journal::{Cause, Ending, ExitRecord};
+use crate::failpoint::{Failpoint, hit};
+use crate::journal::{Cause, Ending, ExitRecord, Spec};
 use crate::model::TimeMs;
 
 /// A gate that nobody comes to is left after so many milliseconds.
 const GATE_MS: u64 = 60_000;
+/// …or when its instance directory is gone, which is looked at every so many milliseconds.
+const LOOK_MS: u64 = 1000;
 /// After the command's end its terminal is read until nothing came for so many milliseconds (a background child may hold it)…
 const IDLE_MS: u64 = 200;
 /// …but not longer than this: what comes so late is not the command's.
@@ -27,7 +33,7 @@ impl Holder {
     /// When the stage is due to change by itself.
     pub(super) fn stage_due(&self) -> Option<u64> {
         match &self.stage {
-            Stage::Waiting { since } => Some(since + GATE_MS),
+            Stage::Waiting { since } => Some((since + GATE_MS).min(self.now + LOOK_MS)),
             Stage::Running => None,
             Stage::Draining { since, heard_at, .. } => Some((heard_at + IDLE_MS).min(since + DRAIN_MS)),
             Stage::Ended { stored: false, retry_at, .. } => Some(*retry_at),
@@ -38,11 +44,11 @@ impl Holder {
     /// Does what is due.
     pub(super) fn advance(&mut self) {
         self.advance_stage();
-        if let Some(stop) = &mut self.stop
-            && stop.advance(self.now)
-            && self.ended()
-        {
+        let gone = self.stop.as_mut().is_some_and(|stop| stop.advance(self.now));
+        self.stop.as_ref().and_then(Stop::passed).into_iter().for_each(hit);
+        if gone && self.ended() {
             self.stop = None;
+            hit(Failpoint::TreeGone);
             self.tell_all(&Event::Stopped);
         }
         if self.leave_at().is_some_and(|at| self.now >= at) {
@@ -56,6 +62,9 @@ impl Holder {
             Stage::Waiting { since } => {
                 if self.peers.iter().any(|p| p.greeted) {
                     *since = now;
+                } else if !self.dir.join(Spec::FILE).exists() {
+                    // A daemon that did not see it in time has told how the run ended; there is nowhere to leave a record.
+                    self.leave = true;
                 } else if now >= *since + GATE_MS {
                     self.end(Ending::NeverStarted);
                 }
@@ -71,6 +80,8 @@ impl Holder {
                 if !*stored && now >= *retry_at {
                     *stored = self.journal.finish(record).is_ok();
                     *retry_at = now + RETRY_MS;
+                    // Nobody can want the record of an instance whose directory was taken away.
+                    self.leave |= is_deleted(&self.dir);
                 }
             }
         }
@@ -78,6 +89,7 @@ impl Holder {
 
     /// Makes the record, puts it on disk, and tells everybody.
     pub(super) fn end(&mut self, ending: Ending) {
+        hit(Failpoint::OutputDrained);
         if let Some(inner) = &mut self.inner {
             // Closes the terminal: who still has it is told by SIGHUP.
             inner.master = None;
@@ -97,6 +109,7 @@ impl Holder {
         });
         let stored = self.journal.finish(&record).is_ok();
         self.tell_all(&Event::Exited(record.clone()));
+        hit(Failpoint::ExitTold);
         self.now = sys::monotonic_ms();
         self.stage = Stage::Ended { record, stored, since: self.now, retry_at: self.now + RETRY_MS };
     }
@@ -135,4 +148,10 @@ impl Holder {
         }
         Some(progress + STAY_MS)
     }
+}
+
+/// Whether a directory, named by way of its descriptor, was removed (proc_pid_fd(5)).
+fn is_deleted(dir: &Path) -> bool {
+    let target = std::fs::read_link(dir).unwrap_or_default();
+    target.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
 }

@@ -108,7 +108,7 @@ async fn a_thousand_zombies_are_reaped() {
     let status = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        (fields[0] == "Z" && fields[1] == run.shim.pid.to_string()).then_some(stat.clone())
+        (fields[0] == "Z" && fields[1] == run.shim_pid().to_string()).then_some(stat.clone())
     });
     let zombies: Vec<String> = status.collect();
     assert!(zombies.len() <= 1, "{zombies:?}");

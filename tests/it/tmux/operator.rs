@@ -36,7 +36,7 @@ async fn a_window_the_operator_kills_ends_its_run_and_no_other() {
     let mut record = killed.record.clone();
     let record = in_time("the end", record.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
     assert_eq!(record.cause, kas::journal::Cause::WindowClosed);
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
     other.client.input(Bytes::from_static(b"\n")).await.unwrap();
     assert!(other.finish().await.0.ends_with(b"fine\r\n"));
 }
@@ -48,12 +48,14 @@ async fn projects_with_like_names_and_foreign_sessions_are_left_alone() {
     world.sh(&["new-session", "-d", "-s", "kaged-c", "cat"]);
     let _in_ab = world.run(&ab, "task-x", "exec sleep 1000").await;
     let in_a = world.run(&a, "task-x", "exec sleep 1000").await;
-    let names: Vec<_> = world.tmux.scan().await.unwrap().into_iter().map(|found| found.name).collect();
+    let names: Vec<_> =
+        world.tmux.scan().await.unwrap().sessions.into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kaged-a", "kaged-ab", "kaged-c"]);
     world.tmux.destroy_session(&a).await.unwrap();
     world.tmux.destroy_session(&project("c")).await.unwrap();
     world.tmux.kill_window(&a, in_a.spec.id).await.unwrap();
-    let names: Vec<_> = world.tmux.scan().await.unwrap().into_iter().map(|found| found.name).collect();
+    let names: Vec<_> =
+        world.tmux.scan().await.unwrap().sessions.into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kaged-ab", "kaged-c"]);
     let spec = spec("true");
     let plan = plan(&spec, "task-x", vec!["sleep".into(), "9".into()]);

@@ -64,12 +64,19 @@ async fn under_systemd_the_server_is_started_outside_the_daemons_unit() {
     let home = tempfile::tempdir().unwrap();
     let script = home.path().join("systemd-run");
     let log = home.path().join("asked");
-    fs::write(&script, format!("#!/bin/sh\necho \"$*\" >>{}\nshift 5\nexec \"$@\"\n", log.display()))
+    fs::write(&script, format!("#!/bin/sh\necho \"$*\" >>{}\nshift 6\nexec \"$@\"\n", log.display()))
         .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
     let dir = home.path().to_str().unwrap();
     let path = format!("{dir}:/usr/bin:/bin");
-    let vars = [("PATH", path.as_str()), ("HOME", dir), ("TMUX_TMPDIR", dir), ("INVOCATION_ID", "1")];
+    let pid = std::process::id().to_string();
+    let vars = [
+        ("PATH", path.as_str()),
+        ("HOME", dir),
+        ("TMUX_TMPDIR", dir),
+        ("INVOCATION_ID", "1"),
+        ("SYSTEMD_EXEC_PID", pid.as_str()),
+    ];
     let settings = Settings::new(&Config::default().task_runner, &Env::from_vars(vars), home.path(), 1000);
     let version = tmux::probe(&settings).await.version().unwrap();
     let (report, reports) = mpsc::channel(100);
@@ -77,6 +84,6 @@ async fn under_systemd_the_server_is_started_outside_the_daemons_unit() {
     let mut task = world.run(&project("p"), "task-x", "echo scoped").await;
     assert_eq!(task.finish().await.0, b"scoped\r\n");
     let asked = fs::read_to_string(log).unwrap();
-    assert!(asked.starts_with("--user --scope --quiet --collect -- /"), "{asked}");
+    assert!(asked.starts_with("--user --scope --quiet --collect --unit=kas-tmux-"), "{asked}");
     assert_eq!(asked.lines().filter(|line| line.starts_with("--user")).count(), 1, "{asked}");
 }

@@ -44,14 +44,14 @@ async fn a_killed_server_is_reported_and_the_next_run_gets_another() {
         if let Report::ServerGone { projects } = report { Some(projects.clone()) } else { None }
     });
     assert_eq!(gone.await, [project("a"), project("b")]);
-    assert!(!world.tmux.serves_what_it_served().await);
+    assert!(!world.tmux.serves_what_it_served(None).await);
     for run in runs.iter().chain([&other]) {
         let mut record = run.record.clone();
         in_time("the run's end", record.wait_for(Option::is_some)).await.unwrap();
     }
     let mut again = world.run(&project("a"), "task-x", "echo again").await;
     assert_eq!(again.finish().await.0, b"again\r\n");
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_server_that_is_told_to_end_is_no_crash() {
     world.sh(&["kill-server"]);
     let mut record = run.record.clone();
     in_time("the end", record.wait_for(Option::is_some)).await.unwrap();
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
     let mut again = world.run(&project("a"), "task-x", "echo again").await;
     assert_eq!(again.finish().await.0, b"again\r\n");
 }
@@ -81,7 +81,7 @@ async fn a_stopped_server_holds_up_no_output_and_answers_are_not_waited_for() {
     });
     whole.await;
     assert!(matches!(world.tmux.ping().await, Err(BackendError::TmuxHangs(_))));
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
     rustix::process::kill_process(server, rustix::process::Signal::CONT).unwrap();
     task.client.input(Bytes::from_static(b"\n")).await.unwrap();
     assert!(task.finish().await.0.ends_with(b"end\r\n"));
@@ -114,11 +114,11 @@ async fn a_client_let_go_earlier_does_not_hide_a_crash() {
     run.until("its start", |channel| channel.live_end().0 >= 7).await;
     world.sh(&["detach-client", "-s", "=kaged-a"]);
     world.report("the loss", |report| matches!(report, Report::ControlLost { .. }).then_some(())).await;
-    assert!(world.tmux.serves_what_it_served().await);
+    assert!(world.tmux.serves_what_it_served(None).await);
     let pid: i32 = world.sh(&["display-message", "-p", "#{pid}"]).parse().unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let mut record = run.record.clone();
     in_time("the end", record.wait_for(Option::is_some)).await.unwrap();
-    assert!(!world.tmux.serves_what_it_served().await);
+    assert!(!world.tmux.serves_what_it_served(None).await);
 }

@@ -6,8 +6,10 @@ import { followLinks } from './route';
 import { startClock } from './state/clock';
 import './style.css';
 import { styleThroughCssom } from './terminal/csp';
+import { trustTemplates } from './trusted';
 import { App } from './view/App';
 
+trustTemplates();
 styleThroughCssom();
 followLinks();
 startClock();

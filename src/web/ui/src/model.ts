@@ -70,7 +70,15 @@ export function groupsOf(tasks: readonly Task[]): Group[] {
 export const adHocRuns = (runs: readonly Instance[]): Instance[] =>
   runs.filter((run) => run.task_name === null).sort((a, b) => b.launched_at - a.launched_at);
 
-export const labelOf = (run: Pick<Instance, 'task_name' | 'command'>): string => run.task_name ?? run.command;
+/** What turns text around or cannot be seen: controls but tab and newline, marks of direction, separators, zero widths. */
+const UNSEEN = /(?![\t\n])[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+
+/** Text that others wrote, with what cannot be seen in it made visible: a command must read as it will run. */
+export const plain = (text: string): string => text.replace(UNSEEN, (char) => `\\u{${char.charCodeAt(0).toString(16)}}`);
+
+const LABEL_LIMIT = 256;
+
+export const labelOf = (run: Pick<Instance, 'task_name' | 'command'>): string => [...plain(run.task_name ?? run.command)].slice(0, LABEL_LIMIT).join('');
 
 /** Sentences for screen readers about what changed between two looks at the same runs. */
 export function announcements(before: ReadonlyMap<string, RunState>, after: readonly Instance[]): string[] {

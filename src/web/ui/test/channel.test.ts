@@ -8,7 +8,7 @@ const NAME = 'pty:task:A';
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** A channel whose screen, wire and states are written down. */
-function setup(size: Size | null = { cols: 80, rows: 24 }) {
+function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
   const drawn: string[] = [];
   const sent: ClientMessage[] = [];
   const binary: Uint8Array[] = [];
@@ -24,6 +24,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
     send: (message) => sent.push(message),
     sendBinary: (frame) => binary.push(frame),
     size: () => size,
+    answers,
     changed: (state) => states.push(state.at),
     notice: (said) => notices.push(said),
   });
@@ -39,7 +40,9 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
     sent: () => take(sent),
     subscribed: (fields: Partial<Subscribed> = {}) =>
       channel.onSubscribed({ type: 'subscribed', channel: NAME, handle: 1, offset: 0, cols: 80, rows: 24, state: 'running', replay: 'resume', ...fields }),
-    output: (offset: number, data: string, handle = 1) => frame(Kind.output, handle, offset, data),
+    /** Output that this page may answer, unless it is replay. */
+    output: (offset: number, data: string, handle = 1) => frame(Kind.answerable, handle, offset, data),
+    othersOutput: (offset: number, data: string) => frame(Kind.output, 1, offset, data),
     snapshot: (offset: number, data: string, handle = 1) => frame(Kind.snapshot, handle, offset, data),
     gap: (from: number, to: number) => channel.onGap({ type: 'pty.gap', channel: NAME, from, to, reason: 'evicted' }),
     exit: (offset: number): Exit => {
@@ -83,6 +86,17 @@ describe('the first subscription', () => {
     it.output(3, 'defgh');
     it.output(8, 'i');
     expect(it.drawn()).toEqual(['80x24', 'old abc @3', 'old de @5', 'live fgh @8', 'live i @9']);
+  });
+
+  test('asks which output it may answer, and takes no other for that', () => {
+    const it = setup(null, true);
+    it.channel.subscribe();
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', answers: true }]);
+    it.subscribed();
+    it.othersOutput(0, 'ab');
+    it.output(2, 'c');
+    it.othersOutput(3, 'd');
+    expect(it.drawn()).toEqual(['80x24', 'old ab @2', 'live c @3', 'old d @4']);
   });
 
   test('with a snapshot resets the screen, draws it, and goes on from its offset', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { entryIn } from '../src/api/session';
 import type { Instance, RunState, Task } from '../src/api/types';
-import { adHocRuns, ago, announcements, duration, elapsed, exitBadge, groupsOf, since, stateWord, tabOrder, toneOf } from '../src/model';
+import { adHocRuns, ago, announcements, duration, elapsed, exitBadge, groupsOf, labelOf, plain, since, stateWord, tabOrder, toneOf } from '../src/model';
 import { parseRoute, taskPath } from '../src/route';
 import { parseMessage } from '../src/stream/message';
 import { isCopyKey, isLeaveKey } from '../src/terminal/keys';
@@ -136,4 +136,9 @@ test('sizes are used only when they are sizes', () => {
   expect(['80x24', '80x', '0x0', '5000x20', 'x', ''].map(parseSize)).toEqual([{ cols: 80, rows: 24 }, null, null, { cols: 1000, rows: 20 }, null, null]);
   expect(usableSize({ cols: NaN, rows: 3 })).toBeNull();
   expect(usableSize(undefined)).toBeNull();
+});
+
+test('what cannot be seen in foreign text is made visible', () => {
+  expect(plain('rm \u202e/ fr-\u202c\t\x1b[2J\u009b\u200b\n<b>é 漢 🙂')).toBe('rm \\u{202e}/ fr-\\u{202c}\t\\u{1b}[2J\\u{9b}\\u{200b}\n<b>é 漢 🙂');
+  expect(labelOf({ task_name: null, command: `${'🙂'.repeat(300)}` })).toBe('🙂'.repeat(256));
 });

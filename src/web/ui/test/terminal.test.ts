@@ -81,7 +81,7 @@ function written() {
   const writer: Writer = new Writer(term, (offset, idle) => rendered.push([offset, idle]));
   let sent = '';
   term.onData((data) => (sent += data));
-  guardReplies(term.parser as unknown as IParser, () => writer.parsesLive);
+  guardReplies(term.parser as unknown as IParser, () => writer.parsesAnswerable);
   const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
   const done = (): Promise<void> => new Promise((resolve) => term.write('', resolve));
   const lines = (): string[] =>
@@ -145,7 +145,7 @@ describe('the writer', () => {
     expect(it.rendered.map(([offset]) => offset)).toEqual([8, 16, 26]);
     expect(it.rendered.at(-1)).toEqual([26, true]);
     expect(it.sent()).toBe('\x1b[1;9R');
-    expect(it.writer.parsesLive).toBe(false);
+    expect(it.writer.parsesAnswerable).toBe(false);
   });
 
   test('says how much is missing', async () => {

@@ -5,8 +5,8 @@ import { inputFrames, Kind, type Frame } from './frame';
 import type { ClientMessage, ErrorMessage, Exit, Gap, Mode, SizeChange, Subscribed } from './message';
 
 export interface Screen {
-  /** Draws bytes that end at offset `end`. Only `live` ones may be answered by the terminal. */
-  write(bytes: Uint8Array, end: number, live: boolean): void;
+  /** Draws bytes that end at offset `end`. Only `answerable` ones may be answered by the terminal. */
+  write(bytes: Uint8Array, end: number, answerable: boolean): void;
   /** Forgets all that was drawn; takes effect in order with `write`. */
   reset(): void;
   /** Says in the terminal that `bytes` bytes are missing here. */
@@ -34,6 +34,8 @@ export interface ChannelDeps {
   /** The size this page would like, when it may have a say. */
   size(): Size | null;
   changed(state: ChannelState): void;
+  /** Whether this page's terminal may answer the program at all. */
+  answers: boolean;
   /** Something that was asked of a living terminal did not happen. */
   notice(text: string): void;
 }
@@ -79,6 +81,7 @@ export class Channel {
       type: 'subscribe',
       channel: this.name,
       mode: this.mode,
+      ...(this.deps.answers ? { answers: true } : {}),
       ...(this.#position === null ? {} : { from: this.#position }),
       ...(size ?? {}),
     });
@@ -104,7 +107,7 @@ export class Channel {
   onFrame(frame: Frame): void {
     if (this.state.at !== 'live' || frame.handle !== this.state.handle) return;
     if (frame.kind === Kind.snapshot) this.#snapshot(frame);
-    else if (frame.kind === Kind.output) this.#output(frame);
+    else if (frame.kind !== Kind.input) this.#output(frame);
   }
 
   onGap(gap: Gap): void {
@@ -180,7 +183,7 @@ export class Channel {
     const end = frame.offset + frame.payload.length;
     const replayed = Math.min(Math.max(this.#liveFrom - frame.offset, 0), frame.payload.length);
     if (replayed > 0) this.deps.screen.write(frame.payload.subarray(0, replayed), frame.offset + replayed, false);
-    if (replayed < frame.payload.length) this.deps.screen.write(frame.payload.subarray(replayed), end, true);
+    if (replayed < frame.payload.length) this.deps.screen.write(frame.payload.subarray(replayed), end, frame.kind === Kind.answerable);
     this.#position = end;
     this.#damaged = 0;
   }

@@ -1,6 +1,7 @@
 // The binary frame of the socket: u8 kind, u32 handle, u64 offset, payload; big endian.
 
-export const Kind = { output: 1, snapshot: 2, input: 3 } as const;
+/** `answerable` is output that this page, and no other viewer, may answer. */
+export const Kind = { output: 1, snapshot: 2, input: 3, answerable: 4 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
 export interface Frame {
@@ -15,7 +16,7 @@ export const HEADER_BYTES = 13;
 /** The largest binary frame either side may send, header included. */
 export const FRAME_LIMIT_BYTES = 64 * 1024;
 
-const isKind = (value: number): value is Kind => value === Kind.output || value === Kind.snapshot || value === Kind.input;
+const isKind = (value: number): value is Kind => Object.values<number>(Kind).includes(value);
 
 /** Reads one frame; null when it is cut short, of an unknown kind, or beyond what a number can count exactly. */
 export function decodeFrame(buffer: ArrayBuffer): Frame | null {

@@ -58,7 +58,7 @@ export interface ErrorMessage {
 export type ServerMessage = Subscribed | Gap | SizeChange | Exit | DaemonEvent | ErrorMessage;
 
 export type ClientMessage =
-  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode }
+  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; answers?: true }
   | { type: 'unsubscribe'; channel: string }
   | { type: 'pty.resize'; channel: string; cols: number; rows: number }
   | { type: 'pty.ack'; channel: string; offset: number };

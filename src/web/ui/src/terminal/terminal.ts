@@ -8,7 +8,6 @@ import { Channel, type ChannelState, type Size } from '../stream/channel';
 import type { Mode, ServerMessage } from '../stream/message';
 import type { Socket } from '../stream/socket';
 import { isCopyKey, isLeaveKey } from './keys';
-import { claimOn, type Claim } from './owner';
 import { guardReplies, isFocusReport } from './replies';
 import { rememberSize, usableSize } from './size';
 import { onThemeChange, theme } from './theme';
@@ -58,17 +57,17 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     send: (message) => deps.socket.send(message),
     sendBinary: (frame) => deps.socket.sendBinary(frame),
     size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
+    answers: deps.answers,
     changed: (state) => {
       show(term, state, channel.mode);
       deps.state(state);
     },
     notice: (text) => deps.notice(text),
   });
-  const claim = claimOn(deps.channel);
-  guardReplies(term.parser, () => deps.answers && claim.held() && !channel.sizedByOther && writer.parsesLive);
+  guardReplies(term.parser, () => writer.parsesAnswerable);
 
   const stops = [
-    keepSize(container, term, channel, claim, measure, deps),
+    keepSize(container, term, channel, measure, deps),
     sendInput(container, term, channel, deps),
     onThemeChange(() => (term.options.theme = theme())),
     deps.socket.attach(deps.channel, {
@@ -78,7 +77,6 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
       frame: (frame) => channel.onFrame(frame),
     }),
     () => channel.disconnected(),
-    () => claim.dispose(),
     () => term.dispose(),
   ];
   return { focus: () => term.focus(), dispose: () => stops.forEach((stop) => stop()) };
@@ -93,6 +91,8 @@ function newTerminal(deps: TerminalDeps): Terminal {
     minimumContrastRatio: 4.5,
     theme: theme(),
     disableStdin: true,
+    // It logs what it cannot parse, which is the program's affair and may be without end.
+    logLevel: 'off',
     screenReaderMode: deps.screenReader,
     linkHandler: { activate: (_event, url) => deps.link(url), allowNonHttpProtocols: false },
   });
@@ -128,12 +128,11 @@ function hear(channel: Channel, message: ServerMessage): void {
   else if (message.type === 'error') channel.onError(message);
 }
 
-/** The terminal follows the page's size while nobody else works in it; to work in it makes it follow. */
+/** The terminal follows the page's size while nobody else works in it; to work in it makes it follow, and this page its owner. */
 function keepSize(
   container: HTMLElement,
   term: Terminal,
   channel: Channel,
-  claim: Claim,
   measure: () => Size | null,
   deps: TerminalDeps,
 ): () => void {
@@ -149,9 +148,9 @@ function keepSize(
     if (!channel.sizedByOther && differs(size)) channel.resize(size);
     report();
   };
-  const take = (): void => {
-    claim.take();
-    if (!channel.sizedByOther) return;
+  const take = (gesture: Event): void => {
+    // What is typed makes the page the owner by itself.
+    if (gesture.type === 'keydown' && !channel.sizedByOther) return;
     const size = measure();
     if (size !== null) channel.resize(size);
     report();

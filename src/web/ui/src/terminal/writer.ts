@@ -1,5 +1,5 @@
 // The queue between the stream and the terminal: keeps order, tells what is on the screen, and knows while a chunk is
-// parsed whether it is live or replay.
+// parsed whether it may be answered.
 
 import type { Screen } from '../stream/channel';
 
@@ -12,7 +12,7 @@ export interface Target {
 interface Chunk {
   /** Offset after it; null for what is not part of the stream. */
   end: number | null;
-  live: boolean;
+  answerable: boolean;
 }
 
 /** CAN ends an unfinished sequence without running it; RIS forgets screen, history and modes. In order with the bytes. */
@@ -27,21 +27,21 @@ export class Writer implements Screen {
     private readonly rendered: (offset: number, idle: boolean) => void,
   ) {}
 
-  /** Whether the bytes being parsed right now came from a program that still waits for an answer. */
-  get parsesLive(): boolean {
-    return this.#queue[0]?.live ?? false;
+  /** Whether the bytes being parsed right now may be answered. */
+  get parsesAnswerable(): boolean {
+    return this.#queue[0]?.answerable ?? false;
   }
 
-  write(bytes: Uint8Array, end: number, live: boolean): void {
-    this.#push(bytes, { end, live });
+  write(bytes: Uint8Array, end: number, answerable: boolean): void {
+    this.#push(bytes, { end, answerable });
   }
 
   reset(): void {
-    this.#push(RESET, { end: null, live: false });
+    this.#push(RESET, { end: null, answerable: false });
   }
 
   gap(bytes: number): void {
-    this.#push(`\x18\x1b[0m\r\n\x1b[7m ${bytes} bytes were not kept \x1b[0m\r\n`, { end: null, live: false });
+    this.#push(`\x18\x1b[0m\r\n\x1b[7m ${bytes} bytes were not kept \x1b[0m\r\n`, { end: null, answerable: false });
   }
 
   resize(cols: number, rows: number): void {

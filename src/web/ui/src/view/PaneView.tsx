@@ -1,6 +1,7 @@
 // A pane that the operator opened in the project's tmux session by hand.
 
 import { Show, type Component } from 'solid-js';
+import { plain } from '../model';
 import { projectPath } from '../route';
 import type { ProjectStore } from '../state/project';
 import { paneChannel } from '../stream/message';
@@ -14,7 +15,7 @@ export const PaneView: Component<{ project: ProjectStore; pane: number }> = (pro
     <section class="task-view">
       <header class="bar">
         <StatusIcon tone="idle" />
-        <h1>{pane()?.command || `pane ${props.pane}`}</h1>
+        <h1>{plain(pane()?.command || `pane ${props.pane}`)}</h1>
         <span class="quiet facts">
           opened in tmux{pane() ? `, window ${pane()?.window}` : ''}
           <Show when={props.project.state.loaded && !pane()}> · closed</Show>

@@ -2,7 +2,7 @@
 
 import { For, Show, type Component } from 'solid-js';
 import type { Problem } from '../api/types';
-import { placeOf } from '../model';
+import { placeOf, plain } from '../model';
 
 export const Problems: Component<{ problems: Problem[] }> = (props) => (
   <Show when={props.problems.length > 0}>
@@ -12,9 +12,9 @@ export const Problems: Component<{ problems: Problem[] }> = (props) => (
         <For each={props.problems}>
           {(problem) => (
             <li>
-              <code>{placeOf(problem)}</code> {problem.message}
+              <code>{placeOf(problem)}</code> {plain(problem.message)}
               <Show when={problem.hint}>
-                <span class="quiet"> — {problem.hint}</span>
+                <span class="quiet"> — {plain(problem.hint ?? '')}</span>
               </Show>
             </li>
           )}

@@ -5,7 +5,7 @@ import { createSignal, For, Show, type Component } from 'solid-js';
 import * as calls from '../api/calls';
 import { mayRun } from '../api/session';
 import type { Instance, Task } from '../api/types';
-import { adHocRuns, exitBadge, groupsOf, isActive, since, stateWord, toneOf } from '../model';
+import { adHocRuns, exitBadge, groupsOf, isActive, plain, since, stateWord, toneOf } from '../model';
 import { panePath, taskPath } from '../route';
 import { tell } from '../state/announce';
 import { now } from '../state/clock';
@@ -44,7 +44,7 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
       <For each={groupsOf(state().tasks)}>
         {(group) => (
           <section class="group">
-            <h2>{group.name}</h2>
+            <h2>{plain(group.name)}</h2>
             <ul>
               <For each={group.tasks}>{(task) => <TaskRow project={props.project} task={task} />}</For>
             </ul>
@@ -60,7 +60,7 @@ export const ProjectView: Component<{ project: ProjectStore }> = (props) => {
 const TaskRow: Component<{ project: ProjectStore; task: Task }> = (props) => (
   <li class="task-row">
     <TaskButton project={props.project} task={props.task} class="run" />
-    <span class="description">{props.task.description || <code>{props.task.command}</code>}</span>
+    <span class="description">{plain(props.task.description) || <code>{plain(props.task.command)}</code>}</span>
     <Show when={props.task.latest} fallback={<span class="state" data-tone="idle">idle</span>}>
       {(latest) => (
         <a class="state" data-tone={toneOf(latest())} href={taskPath(props.project.id, latest().id)} title="Open the newest run">
@@ -160,7 +160,7 @@ const RecentRow: Component<{ project: ProjectStore; run: Instance }> = (props) =
   <li class="task-row">
     <a class="run" data-tone={toneOf(props.run)} href={taskPath(props.project.id, props.run.id)}>
       <StatusIcon tone={toneOf(props.run)} />
-      <code class="name">{props.run.command}</code>
+      <code class="name">{plain(props.run.command)}</code>
     </a>
     <span class="state" data-tone={toneOf(props.run)}>
       {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{since(props.run, now())}</span>
@@ -188,9 +188,9 @@ const Panes: Component<{ project: ProjectStore }> = (props) => (
             <li class="task-row">
               <a class="run" href={panePath(props.project.id, pane.pane)}>
                 <StatusIcon tone="idle" />
-                <span class="name">{pane.command}</span>
+                <span class="name">{plain(pane.command)}</span>
               </a>
-              <span class="description">{pane.title}</span>
+              <span class="description">{plain(pane.title)}</span>
               <span class="quiet">
                 %{pane.pane} · {pane.cols}×{pane.rows}
               </span>

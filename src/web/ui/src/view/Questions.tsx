@@ -1,6 +1,7 @@
 // What the page asks before it does it: a launch that wants confirmation, and a link that a program printed.
 
 import { createSignal, Show, type Component } from 'solid-js';
+import { plain } from '../model';
 import { now } from '../state/clock';
 import { answer, question, type Question } from '../state/run';
 import { Dialog } from './Dialog';
@@ -17,8 +18,8 @@ const Launch: Component<{ asked: Question }> = (props) => {
   return (
     <Dialog label={`Run ${props.asked.task_name}?`} cancel={cancel}>
       <h2>Run {props.asked.task_name}?</h2>
-      <p>{props.asked.message}</p>
-      <pre class="command">{props.asked.command}</pre>
+      <p>{plain(props.asked.message)}</p>
+      <pre class="command">{plain(props.asked.command)}</pre>
       <p class="quiet" role="timer">
         {left() > 0 ? `This question is good for ${left()} s.` : 'This question has expired: cancel, and run the task again.'}
       </p>
@@ -53,7 +54,7 @@ export const ConfirmLink: Component = () => {
         <Dialog label="Open this link?" cancel={() => setLink(null)}>
           <h2>Open this link?</h2>
           <p>A program printed it.</p>
-          <pre class="command">{url}</pre>
+          <pre class="command">{plain(url)}</pre>
           <div class="actions">
             <button type="button" autofocus onClick={() => setLink(null)}>
               Cancel

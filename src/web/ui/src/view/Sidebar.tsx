@@ -1,7 +1,7 @@
 // The project's tasks at a glance, beside every view of the project.
 
 import { For, type Component } from 'solid-js';
-import { groupsOf } from '../model';
+import { groupsOf, plain } from '../model';
 import { path, projectPath, taskPath } from '../route';
 import type { ProjectStore } from '../state/project';
 import { TaskButton } from './TaskButton';
@@ -16,7 +16,7 @@ export const Sidebar: Component<{ project: ProjectStore }> = (props) => {
       <For each={groupsOf(props.project.state.tasks)}>
         {(group) => (
           <section>
-            <h2>{group.name}</h2>
+            <h2>{plain(group.name)}</h2>
             <For each={group.tasks}>
               {(task) => <TaskButton project={props.project} task={task} class="side-task" current={shown(task.latest?.id)} />}
             </For>

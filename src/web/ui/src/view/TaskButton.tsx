@@ -3,7 +3,7 @@
 import { Show, type Component } from 'solid-js';
 import { mayRun } from '../api/session';
 import type { Task } from '../api/types';
-import { isActive, stateWord, toneOf } from '../model';
+import { isActive, plain, stateWord, toneOf } from '../model';
 import { go, taskPath } from '../route';
 import type { ProjectStore } from '../state/project';
 import { run } from '../state/run';
@@ -26,7 +26,7 @@ export const TaskButton: Component<{ project: ProjectStore; task: Task; class: s
       data-tone={toneOf(latest())}
       aria-current={props.current ? 'page' : undefined}
       aria-label={`${props.task.name}, ${stateWord(latest())}: ${running() || !mayRun() ? 'open' : 'run'}`}
-      title={props.task.command}
+      title={plain(props.task.command)}
       disabled={!mayRun() && latest() === null}
       onClick={press}
     >

@@ -9,7 +9,7 @@ import * as calls from '../api/calls';
 import { ApiError } from '../api/http';
 import { mayRun } from '../api/session';
 import type { Instance } from '../api/types';
-import { duration, elapsed, exitBadge, isActive, labelOf, tabOrder, toneOf } from '../model';
+import { duration, elapsed, exitBadge, isActive, labelOf, plain, tabOrder, toneOf } from '../model';
 import { projectPath } from '../route';
 import { now } from '../state/clock';
 import type { ProjectStore } from '../state/project';
@@ -96,7 +96,7 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
   return (
     <header class="bar" ref={props.ref} role="toolbar" aria-label="This run">
       <StatusIcon tone={toneOf(props.run)} />
-      <h1 title={props.run.command}>{props.run.task_name === null ? props.run.command : `task:${props.run.task_name}`}</h1>
+      <h1 title={plain(props.run.command)}>{props.run.task_name === null ? plain(props.run.command) : `task:${props.run.task_name}`}</h1>
       <Show when={exitBadge(props.run)} fallback={<span class="badge" data-tone="running">{props.run.state}</span>}>
         {(badge) => <span class="badge exit" data-tone={badge().tone}>{badge().text}</span>}
       </Show>

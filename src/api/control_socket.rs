@@ -1,0 +1,145 @@
+//! The control socket: made so that nobody else can reach it, and made anew when somebody removes it.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// How often it is looked whether the socket is still where callers look for it.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Why the control socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The directory could be somebody else's.
+    #[error("{0} must be a directory of yours that only you can enter (chmod 700)")]
+    UnsafeDirectory(PathBuf),
+    /// Something that is not a socket has the name.
+    #[error("{0} is in the way: it is not a socket")]
+    InTheWay(PathBuf),
+    /// Somebody answers there.
+    #[error("another daemon answers at {0}")]
+    InUse(PathBuf),
+    /// The file system said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was tried.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+/// Which file it is: device and inode.
+type Identity = (u64, u64);
+
+/// A control socket that is listened to.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    listener: UnixListener,
+    identity: Identity,
+    look: Interval,
+    /// That it could not be made anew was said.
+    told: bool,
+}
+
+/// Opens the control socket: a socket file of mode 0600 in a directory of mode 0700 that is ours. A socket nobody answers at is
+/// a leftover and replaced.
+///
+/// # Errors
+/// [`ServeError`]; nothing that is not ours is changed or removed.
+pub fn bind_control(path: &Path) -> Result<ControlSocket, ServeError> {
+    let (listener, identity) = bind(path)?;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Ok(ControlSocket { path: path.to_owned(), listener, identity, look, told: false })
+}
+
+impl ControlSocket {
+    /// The next connection. May be dropped and called again without losing one.
+    pub(super) async fn accept(&mut self) -> io::Result<UnixStream> {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => return accepted.map(|(stream, _)| stream),
+                _ = self.look.tick() => self.stay_reachable(),
+            }
+        }
+    }
+
+    /// Makes the socket anew when it was removed. What stands in its place now and is not ours is left alone, and said.
+    fn stay_reachable(&mut self) {
+        let found = fs::symlink_metadata(&self.path).map(|facts| (facts.dev(), facts.ino()));
+        if found.is_ok_and(|found| found == self.identity) {
+            self.told = false;
+            return;
+        }
+        let socket = self.path.display();
+        match bind(&self.path) {
+            Ok((listener, identity)) => {
+                tracing::warn!(%socket, "the control socket was gone and is there again");
+                (self.listener, self.identity, self.told) = (listener, identity, false);
+            }
+            Err(error) if !self.told => {
+                tracing::error!(%socket, %error, "the control socket is gone and cannot be made");
+                self.told = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, Identity), ServeError> {
+    let io = |error| ServeError::Io { path: path.to_owned(), error };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io(io::ErrorKind::InvalidInput.into()));
+    };
+    let directory = private_directory(parent)?;
+    // Going by the open directory, nobody can exchange it under us, and a path longer than a socket address does not matter.
+    let inside = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    remove_leftover(&inside, path)?;
+    let listener = UnixListener::bind(&inside).map_err(io)?;
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let facts = fs::symlink_metadata(&inside).map_err(io)?;
+    Ok((listener, (facts.dev(), facts.ino())))
+}
+
+/// Opens a directory, made when missing, and makes sure that it is ours and nobody else's.
+fn private_directory(path: &Path) -> Result<fs::File, ServeError> {
+    let io = |error| ServeError::Io { path: path.to_owned(), error };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let directory = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let directory = directory.map_err(|_| ServeError::UnsafeDirectory(path.to_owned()))?;
+    let facts = directory.metadata().map_err(io)?;
+    let ours = facts.uid() == rustix::process::geteuid().as_raw();
+    if ours && facts.mode() & 0o077 == 0 {
+        Ok(directory)
+    } else {
+        Err(ServeError::UnsafeDirectory(path.to_owned()))
+    }
+}
+
+fn remove_leftover(inside: &Path, shown: &Path) -> Result<(), ServeError> {
+    let io = |error| ServeError::Io { path: shown.to_owned(), error };
+    match fs::symlink_metadata(inside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(error)),
+        Ok(facts) if !facts.file_type().is_socket() => Err(ServeError::InTheWay(shown.to_owned())),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(inside) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(inside).map_err(io)
+            }
+            Ok(_) => Err(ServeError::InUse(shown.to_owned())),
+            Err(error) => Err(io(error)),
+        },
+    }
+}

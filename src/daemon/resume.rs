@@ -1,0 +1,74 @@
+//! From a decision about a found run to what is done about it. Pure, so that a simulation does what the daemon does.
+
+use super::input::{Reached, ShimReport};
+use crate::journal::{Cause, ExitRecord};
+use crate::lifecycle::{Decision, Run, Server};
+use crate::model::ErrorWord;
+
+/// What is done about one run that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resume {
+    /// The orchestrator is told.
+    Tell {
+        /// What.
+        report: Box<ShimReport>,
+        /// Its shim is told to end its process tree before.
+        stop_tree: bool,
+    },
+    /// It is looked at again later.
+    LookAgain,
+    /// It is over: its shim is sent away, then its directory goes.
+    EndShim,
+    /// It is over and nothing of it lives: its directory goes.
+    Discard,
+    /// It is left alone.
+    Leave,
+}
+
+/// What a decision about a recorded run comes to, given its exit record and what its shim answered.
+#[must_use]
+pub fn resume(
+    decision: &Decision,
+    run: &Run,
+    end: Option<Box<ExitRecord>>,
+    shim: Option<Reached>,
+    tmux: Server,
+) -> Resume {
+    let tell = |report, stop_tree| Resume::Tell { report: Box::new(report), stop_tree };
+    match decision {
+        Decision::Adopt(_) => match shim {
+            Some(reached) => tell(ShimReport::Reached(reached), false),
+            None => Resume::LookAgain,
+        },
+        Decision::Finish(..) => match (end, shim) {
+            // The stop is carried out although the command has ended: others of its tree may live.
+            (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached), false),
+            (Some(end), _) => tell(end_report(end, tmux == Server::Down), false),
+            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost), false),
+        },
+        // To be ended anyhow: then as whoever asked for it was promised.
+        Decision::Lost { end: Some(_), .. } if run.stop.is_some() => match shim {
+            Some(reached) => tell(ShimReport::Reached(reached), false),
+            None => Resume::LookAgain,
+        },
+        Decision::Lost { word, end, .. } => tell(ShimReport::Lost(*word), end.is_some()),
+        Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed), false),
+        Decision::Wait(_) => Resume::LookAgain,
+        Decision::EndShim(_) => Resume::EndShim,
+        Decision::Discard(_) => Resume::Discard,
+        Decision::Repair(..)
+        | Decision::CloseWindow(_)
+        | Decision::OrphanDir(_)
+        | Decision::OrphanWindow(_)
+        | Decision::OrphanSession(_) => Resume::Leave,
+    }
+}
+
+/// How an end is told: a window that closed under a run closed with its server when that is gone.
+#[must_use]
+pub fn end_report(record: Box<ExitRecord>, server_gone: bool) -> ShimReport {
+    if record.cause == Cause::WindowClosed && server_gone {
+        return ShimReport::TmuxGone(record);
+    }
+    ShimReport::Ended(record)
+}

@@ -1,0 +1,170 @@
+// Questions that a program prints, live and shown again: it reads what a person typed and what one terminal answered, nothing else.
+// On tmux that one is tmux. On a PTY it is the viewer last worked in: the daemon says of each byte
+// of output which viewer may answer it, and of what is shown again that nobody may.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { closeBrowser, closePages, endsWith, Kas, newTab, openBrowser, openDemo, ready, runAdHoc, shows, type } from './harness.mjs';
+import { corpus, QUERIES, randomSequences, SYNC } from './queries.mjs';
+
+const TABS = 5;
+const RECORDER = fileURLToPath(new URL('recorder.mjs', import.meta.url));
+const DEADLINE_MS = 60_000;
+/** How many random sequences are printed, and from which seed. */
+const RANDOM = Number(process.env.KAS_SEQUENCES ?? (process.env.KAS_FAULTS === 'long' ? 100_000 : 2_000));
+const SEED = Number(process.env.KAS_SEED ?? 1);
+
+before(openBrowser);
+after(closeBrowser);
+afterEach(closePages);
+
+const readable = (bytes) => JSON.stringify(bytes.toString('latin1'));
+
+/** Where two records part, for people. */
+function assertSame(got, expected, what) {
+  if (got.equals(expected)) return;
+  const at = [...got].findIndex((byte, index) => byte !== expected[index]);
+  const from = Math.max(0, (at < 0 ? Math.min(got.length, expected.length) : at) - 40);
+  assert.fail(`${what}: ${got.length} bytes, not ${expected.length}; got …${readable(got.subarray(from, from + 120))}, expected …${readable(expected.subarray(from, from + 120))}`);
+}
+
+test('the corpus is as big as is promised, and no sequence is in it twice', () => {
+  const distinct = new Set(QUERIES.map((query) => query.toString('latin1')));
+  assert.ok(distinct.size >= 200, `${distinct.size} sequences`);
+  console.log(`${distinct.size} distinct sequences`);
+});
+
+for (const backend of ['tmux', 'pty']) {
+  describe(`on ${backend}`, () => {
+    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
+    let runs = 0;
+    before(async () => {
+      await kas.start();
+      assert.equal(kas.backend, backend);
+      await kas.must('daemon', 'add', kas.project);
+    });
+    after(() => kas.remove());
+
+    /** A new run of the recorder: its command, and what it was sent so far. */
+    function recorder(bytes, when = '') {
+      runs += 1;
+      const [text, record] = [`${kas.dir}/corpus-${runs}`, `${kas.dir}/record-${runs}`];
+      writeFileSync(text, bytes);
+      const sent = () => (existsSync(record) ? readFileSync(record) : Buffer.alloc(0));
+      return { command: `${process.execPath} ${RECORDER} ${text} ${record} ${when}`, sent };
+    }
+
+    /** Waits for the answer to the last question. */
+    async function answered(sent) {
+      const deadline = performance.now() + DEADLINE_MS;
+      while (!sent().includes(SYNC.answer)) {
+        assert.ok(performance.now() < deadline, `the last question was answered; so far: ${readable(sent().subarray(-200))}`);
+        await new Promise((done) => setTimeout(done, 20));
+      }
+    }
+
+    async function tabsOf(page, count) {
+      const tabs = [];
+      for (let tab = 0; tab < count; tab += 1) {
+        const next = await newTab(page);
+        await next.goto(page.url());
+        await ready(next);
+        tabs.push(next);
+      }
+      return tabs;
+    }
+
+    /** What one terminal answers: tmux with nobody looking, or one page. */
+    async function oneTerminal(page, bytes) {
+      if (backend === 'pty') {
+        const { sent } = await live(page, bytes, 0);
+        await end(page);
+        return sent().subarray(1, -1);
+      }
+      const { command, sent } = recorder(bytes, 'now');
+      const [cols, rows] = (await page.evaluate(() => sessionStorage.getItem('kas.size'))).split('x').map(Number);
+      const { id } = await kas.api('/projects/demo/tasks/run', { method: 'POST', body: JSON.stringify({ command, cols, rows }) });
+      await answered(sent);
+      const answers = sent();
+      await kas.api(`/tasks/${id}/stop`, { method: 'POST', body: '{}' });
+      return answers;
+    }
+
+    /** Prints it under the eyes of this page and `more` tabs. */
+    async function live(page, bytes, more) {
+      const { command, sent } = recorder(bytes);
+      await page.goto(`${kas.origin}/projects/demo`);
+      await runAdHoc(page, command);
+      await shows(page, 'the recorder waits');
+      await ready(page);
+      const tabs = await tabsOf(page, more);
+      for (const tab of tabs) await shows(tab, 'the recorder waits');
+      await type(tabs.at(-1) ?? page, 'g');
+      await answered(sent);
+      for (const tab of [page, ...tabs]) await shows(tab, 'all is printed', DEADLINE_MS);
+      return { sent, tabs };
+    }
+
+    async function end(page) {
+      await page.locator('.xterm-helper-textarea').focus();
+      await page.keyboard.press('Control+]');
+      await endsWith(page, 'exit 0', 'done');
+    }
+
+    /** Live with five tabs, then shown again to five new ones, to a reloaded one, and to all after the daemon died. */
+    async function nothingElse(bytes) {
+      const page = await openDemo(kas);
+      // A first terminal, so that the page knows the size of one.
+      await runAdHoc(page, 'true');
+      await endsWith(page, 'exit 0', 'done');
+      const expected = await oneTerminal(page, bytes);
+      const { sent } = await live(page, bytes, TABS - 1);
+      const typed = Buffer.from('g');
+      assertSame(sent(), Buffer.concat([typed, expected]), 'live');
+      const again = await tabsOf(page, TABS);
+      for (const tab of again) await shows(tab, 'all is printed');
+      await page.reload();
+      await ready(page);
+      await shows(page, 'all is printed');
+      await kas.stop('SIGKILL');
+      await kas.start();
+      for (const tab of [page, ...again]) await tab.locator('[data-link="open"]').waitFor();
+      for (const tab of [page, ...again]) await ready(tab);
+      await end(page);
+      assertSame(sent(), Buffer.concat([typed, expected, Buffer.from([0x1d])]), 'shown again');
+      return expected.toString('latin1');
+    }
+
+    test('every question there is', async () => {
+      const answers = await nothingElse(corpus());
+      assert.match(answers, /^\x1b\[\?1;2c/, 'the first question is who is there');
+      assert.ok(answers.endsWith(SYNC.answer));
+    });
+
+    test('another browser of the same size adds no answer, whoever works last', async () => {
+      const [page, other] = [await openDemo(kas), await openDemo(kas)];
+      const ask = (text) => `\x1b[c\x1b[6n\x1b]11;?\x07\x1b[?2026$p${text}\r\n`;
+      const [{ command, sent }, round] = [recorder(Buffer.concat([Buffer.from(ask('asked')), Buffer.from(SYNC.ask)])), '\x1b[?1;2c'];
+      await runAdHoc(page, command);
+      await shows(page, 'the recorder waits');
+      await ready(page);
+      await other.goto(page.url());
+      await ready(other);
+      await other.locator('.xterm-helper-textarea').focus();
+      await type(other, 'g');
+      await answered(sent);
+      for (const each of [page, other]) await shows(each, 'all is printed');
+      await end(page);
+      const got = sent().toString('latin1');
+      assert.equal(got.split(round).length - 1, 1, readable(sent()));
+      assert.equal(got.split(SYNC.answer).length - 1, 1, readable(sent()));
+      assert.ok(got.startsWith('g') && got.endsWith(`${SYNC.answer}\x1d`), readable(sent()));
+    });
+
+    test(`${RANDOM} random sequences from seed ${SEED}`, async () => {
+      await nothingElse(randomSequences(RANDOM, SEED));
+    });
+  });
+}

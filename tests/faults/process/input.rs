@@ -1,0 +1,122 @@
+//! More input than anybody takes.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::roomy;
+use crate::harness::{Backend, Frame, Seen, Viewer};
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+/// Bytes that no compression and no luck makes alike.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let next =
+        |n: &u64| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    std::iter::successors(Some(7_u64), next).take(len).map(|n| n.to_be_bytes()[0]).collect()
+}
+
+pub(crate) fn resident_kib(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn parent(pid: u64) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Types a piece and says whether it was taken: whatever is answered to it comes before the answer to a question that has none.
+async fn taken(viewer: &mut Viewer, handle: u32, piece: &[u8]) -> bool {
+    viewer.type_in(handle, piece).await;
+    viewer.say(&json!({"type": "unsubscribe", "channel": "pty:pane:999"})).await;
+    let mut taken = true;
+    loop {
+        match viewer.next().await {
+            Frame::Text(text) if text["details"]["reason"] == "input_full" => taken = false,
+            Frame::Text(text) if text["type"] == "error" => return taken,
+            Frame::Text(_) | Frame::Output { .. } | Frame::Snapshot { .. } => {}
+        }
+    }
+}
+
+/// A paste of 10 MB meets a command that does not read: it is refused beyond a bound, costs bounded memory, holds up nobody, and
+/// every byte that was taken arrives once and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paste_is_refused_until_it_is_read_and_arrives_once() {
+    let world = roomy(Backend::Pty).await;
+    let paste = noise(10_000_000);
+    let go = world.path("go");
+    let command = format!(
+        "stty raw -echo; echo ready; until [ -e {} ]; do sleep 0.05; done; head -c {} | sha256sum; exit 5",
+        go.display(),
+        paste.len()
+    );
+    let id = world.run_command("demo", &command).await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    viewer.follow(&mut seen, |seen| seen.text().contains("ready")).await;
+    let command = world.until_running(&id).await["pid"].as_u64().unwrap();
+    let pids = [u64::from(world.daemon_pid()), parent(command)];
+    let before = pids.map(resident_kib);
+    let mut watcher = Viewer::open(&world, "demo").await;
+    let mut watched = watcher.watch(&id, json!({"from": 0, "mode": "view"})).await;
+
+    let mut pieces = paste.chunks(32 << 10).peekable();
+    while let Some(piece) = pieces.peek()
+        && taken(&mut viewer, seen.handle(), piece).await
+    {
+        pieces.next();
+    }
+    let held = paste.len() - pieces.clone().map(<[u8]>::len).sum::<usize>();
+    for _ in 0..50 {
+        assert!(!taken(&mut viewer, seen.handle(), pieces.peek().unwrap()).await, "it was full");
+    }
+    let grown: Vec<u64> =
+        pids.map(resident_kib).iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect();
+    println!("F52: {held} bytes wait and cost the daemon {} KiB and the shim {} KiB", grown[0], grown[1]);
+    assert!(held < 4 << 20, "{held} bytes were taken with nobody to read them");
+    assert!(grown[0] < 16 * 1024 && grown[1] < 8 * 1024, "{grown:?} KiB");
+
+    world.write("go", "");
+    let typing = async {
+        for piece in pieces {
+            while !taken(&mut viewer, seen.handle(), piece).await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    };
+    tokio::join!(typing, watcher.follow(&mut watched, Seen::ended));
+    assert!(watched.text().contains(&sha256(&paste)), "{}", watched.text());
+    assert_eq!(world.until_ended(&id).await["exit_code"], 5);
+    world.fsck();
+}
+
+/// A command that never reads ends with its input unread, and takes nobody along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_never_reads_is_stopped_under_a_paste() {
+    let world = roomy(Backend::Pty).await;
+    let id = world.run_command("demo", "stty raw -echo; echo ready; exec sleep 1000").await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    viewer.follow(&mut seen, |seen| seen.text().contains("ready")).await;
+    let handle = seen.handle();
+    let typing = tokio::spawn(async move {
+        for _ in 0..100 {
+            viewer.type_in(handle, &[b'x'; 32 << 10]).await;
+        }
+    });
+    let began = Instant::now();
+    assert_eq!(world.stop(&id).await["state"], "stopped");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    typing.await.unwrap();
+    world.fsck();
+}

@@ -1,0 +1,154 @@
+//! A disk that is full for a while.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{RECOVERY, integrity, launched_again, try_launch};
+use crate::harness::{Backend, Seen, Viewer, World};
+
+/// A small file system of its own, let go in any case.
+struct Small(PathBuf);
+
+impl Small {
+    fn at(path: &Path, mib: u32) -> Self {
+        std::fs::create_dir_all(path).unwrap();
+        std::os::unix::fs::chown(path, None, None).unwrap();
+        let size = format!("size={mib}m,mode=700");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "kas-faults"]).arg(path).status();
+        assert!(mounted.unwrap().success(), "mounting a small file system takes root");
+        Self(path.to_owned())
+    }
+
+    /// Takes all the space there is.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = File::create(&path).unwrap();
+        for size in [64 << 10, 4096, 1] {
+            while file.write_all(&vec![b'x'; size]).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily: whoever still lives in it does not keep it.
+        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(
+            unmounted.is_ok_and(|it| it.success()) || std::thread::panicking(),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
+}
+
+/// Writes two kilobytes for each line it is sent, and ends with 6 at their end.
+const TALKER: &str = "stty -echo -icrnl -opost; echo ready; while read x && [ \"$x\" != end ]; do head -c 2000 /dev/zero | tr '\\0' $x; done; exit 6";
+
+/// One answer of the talker.
+async fn say(viewer: &mut Viewer, seen: &mut Seen, letter: char) {
+    let until = seen.at + 2000;
+    viewer.type_in(seen.handle(), format!("{letter}\n").as_bytes()).await;
+    viewer.follow(seen, |seen| seen.at >= until).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_costs_only_what_is_written_meanwhile() {
+    let mut world = World::asleep(Backend::Pty, "[limits]\ntranscript_bytes = 1048576");
+    let disk = Small::at(&world.state_dir(), 8);
+    world.start();
+    world.project("demo", "project: demo\ntasks: {}").await;
+    let talker = world.run_command("demo", TALKER).await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&talker, json!({"from": 0, "mode": "interactive"})).await;
+    viewer.follow(&mut seen, |seen| seen.text().contains("ready")).await;
+    let short = world.run_command("demo", "until [ -e ../go ]; do sleep 0.02; done; exit 9").await;
+    world.until_running(&short).await;
+    for letter in 'a'..='e' {
+        say(&mut viewer, &mut seen, letter).await;
+    }
+
+    let filler = disk.fill();
+    // Commands run on, viewers see every byte, and an end has its place on the disk.
+    for letter in ('A'..='Z').chain('0'..='9') {
+        say(&mut viewer, &mut seen, letter).await;
+    }
+    world.write("go", "");
+    let refused = try_launch(&world, "true").await;
+    println!(
+        "F58: a launch on a full disk is answered {} {}",
+        refused.status,
+        String::from_utf8_lossy(&refused.body)
+    );
+    if refused.status == 202 {
+        let ended = world.until_ended(refused.json()["id"].as_str().unwrap()).await;
+        assert_eq!((&ended["state"], &ended["error"]), (&json!("failed"), &json!("spawn_failed")));
+    } else {
+        refused.expect(503);
+    }
+    world.get("/v1/status").await.expect(200);
+    let record = world.state_dir().join("instances").join(&short).join("exit.json");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !record.exists() && world.instance(&short).await["exited_at"].is_null() {
+        assert!(Instant::now() < deadline, "no exit record on a full disk");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    std::fs::remove_file(filler).unwrap();
+    let freed = Instant::now();
+    let (again, took) = launched_again(&world, "exit 4").await;
+    let done = world.until_ended(&short).await;
+    println!(
+        "G12: with space again a launch took {took:?}, the end was recorded after {:?}",
+        freed.elapsed()
+    );
+    assert!(took < RECOVERY && freed.elapsed() < RECOVERY + Duration::from_secs(1), "{:?}", freed.elapsed());
+    assert_eq!((&done["state"], &done["exit_code"]), (&json!("failed"), &json!(9)));
+    assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+    for letter in 'f'..='p' {
+        say(&mut viewer, &mut seen, letter).await;
+    }
+    what_is_kept_is_true(&mut world, viewer, seen, &talker).await;
+    drop(disk);
+}
+
+/// The live stream had everything; what is stored is the part after the hole, at its own offsets, and the hole is told, to who
+/// replays it from the journal and in the record.
+async fn what_is_kept_is_true(world: &mut World, viewer: Viewer, mut seen: Seen, talker: &str) {
+    drop(viewer);
+    // A new daemon has nothing in memory: it tells what the journal holds.
+    world.end(rustix::process::Signal::KILL);
+    world.start();
+    let mut late = Viewer::open(world, "demo").await;
+    let mut replayed = late.watch(talker, json!({"from": 0, "mode": "interactive"})).await;
+    late.follow(&mut replayed, |it| it.at >= seen.at).await;
+    let (from, to) = replayed.gaps[0];
+    let before = usize::try_from(from).unwrap();
+    assert_eq!(replayed.gaps.len(), 1);
+    assert!(
+        before >= 5 * 2000 && replayed.bytes[..before] == seen.bytes[..before],
+        "what was written before the hole at {from}"
+    );
+    late.type_in(replayed.handle(), b"end\n").await;
+    late.follow(&mut replayed, Seen::ended).await;
+    seen.at = replayed.at;
+    assert_eq!(world.until_ended(talker).await["exit_code"], 6);
+    let (start, stored) = world.transcript(talker).await;
+    assert_eq!(stored, seen.bytes[usize::try_from(start).unwrap()..], "what is stored from {start}");
+    assert!(stored.len() >= 11 * 2000, "only {} bytes are kept", stored.len());
+    let events = world.get("/api/v1/audit-events?kind=task.exited").await.expect(200);
+    let events = events["items"].as_array().unwrap();
+    let told = events.iter().find(|it| it["task_id"] == talker).unwrap_or_else(|| panic!("{events:?}"));
+    let told = if told["missing"].is_null() { &told["details"]["missing"] } else { &told["missing"] };
+    println!("F58: of {} bytes {told} are missing; a late viewer was told of {from}..{to}", seen.bytes.len());
+    assert_eq!(*told, json!([[from, start]]));
+    world.fsck();
+    world.end(rustix::process::Signal::TERM);
+    assert_eq!(integrity(&world.state_dir().join("runner.db")), "ok");
+}

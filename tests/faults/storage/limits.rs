@@ -1,0 +1,142 @@
+//! Descriptors and memory that run out.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
+use serde_json::json;
+
+use super::{RECOVERY, launched_again};
+use crate::harness::{Backend, Seen, Viewer, World};
+use crate::process::{lives, pid, roomy};
+
+/// Gives the daemon another soft limit.
+fn limit(world: &World, resource: Resource, current: Option<u64>) {
+    let maximum = getrlimit(resource).maximum;
+    prlimit(
+        Some(pid(u64::from(world.daemon_pid()))),
+        resource,
+        Rlimit { current: current.or(maximum), maximum },
+    )
+    .unwrap();
+}
+
+/// What the control socket answers to one question, within a time that says that it answered at once.
+fn answer_of(socket: &std::path::Path) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let _ = stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+/// No descriptor is left: who connects is told, what runs is not touched, and with descriptors everything is as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_connections_are_told_and_runs_go_on() {
+    let world = roomy(Backend::Pty).await;
+    let id = world
+        .run_command("demo", "n=0; until [ -e ../go ]; do n=$((n+1)); echo line $n; sleep 0.02; done; exit 9")
+        .await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
+    viewer.follow(&mut seen, |seen| seen.at > 100).await;
+    limit(&world, Resource::Nofile, Some(64));
+    let socket = world.path("run/kasmos/kas.sock");
+    let mut idle: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    world.logged("a connection was not accepted");
+    let asked = Instant::now();
+    let path = socket.clone();
+    let told = tokio::task::spawn_blocking(move || answer_of(&path)).await.unwrap();
+    println!("F67: without descriptors the answer after {:?} is {:?}", asked.elapsed(), told.lines().next());
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("\"reason\":\"descriptors\""), "{told}");
+    // Output flows on, and an end that comes now is known exactly.
+    let far = seen.at + 500;
+    viewer.follow(&mut seen, |seen| seen.at > far).await;
+    world.write("go", "");
+    viewer.follow(&mut seen, Seen::ended).await;
+    assert!(seen.gaps.is_empty());
+    assert_eq!(seen.exit.as_ref().unwrap()["exit_code"], 9);
+
+    idle.clear();
+    let (again, took) = launched_again(&world, "exit 4").await;
+    println!("G12: with descriptors again a launch took {took:?}");
+    assert!(took < RECOVERY, "{took:?}");
+    assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+    assert_eq!(world.instance(&id).await["exit_code"], 9);
+    assert_eq!(world.transcript(&id).await.1, seen.bytes);
+    world.fsck();
+}
+
+/// Memory runs out where a transcript is read: the daemon may die of it; nothing else does, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_memory_nothing_is_lost() {
+    let mut world = roomy(Backend::Pty).await;
+    let big = world
+        .run_command(
+            "demo",
+            "until [ -e ../go ]; do sleep 0.02; done; stty raw; yes | head -c 9000000; exit 9",
+        )
+        .await;
+    let other = world.run_command("demo", "echo up; exec sleep 1000").await;
+    let command = world.until_running(&other).await["pid"].as_u64().unwrap();
+    world.until_running(&big).await;
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", world.daemon_pid())).unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    limit(&world, Resource::As, Some(pages * 4096 / 2));
+    world.write("go", "");
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let record = world.state_dir().join("instances").join(&big).join("exit.json");
+    while !record.exists() && lives(u64::from(world.daemon_pid())) {
+        assert!(Instant::now() < deadline, "the command does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while lives(u64::from(world.daemon_pid())) && Instant::now() < deadline - Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let died = !lives(u64::from(world.daemon_pid()));
+    println!("F67: without memory the daemon {}", if died { "died" } else { "lived" });
+    world.end(Signal::KILL);
+    world.start();
+    let done = world.until_ended(&big).await;
+    assert_eq!((&done["exit_code"], &done["output_bytes"]), (&json!(9), &json!(9_000_000)));
+    assert_eq!(world.transcript(&big).await.1.len(), 9_000_000);
+    assert!(lives(command));
+    assert_eq!(world.stop(&other).await["state"], "stopped");
+    world.fsck();
+}
+
+/// Twenty floods, their shims and the daemon in 256 MiB: the daemon is not who has to go. (Pairs of a shim and its ward and the newest output alone
+/// take about half of that.) Only the long run has the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_in_a_small_memory_do_not_end_the_daemon() {
+    if !crate::long() {
+        println!("F68 runs with KAS_FAULTS=long only: it keeps every core busy");
+        return;
+    }
+    let group = std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/kas-flood-{}", std::process::id()));
+    std::fs::create_dir(&group).expect("the floods need a memory cgroup (v1), made by root");
+    std::fs::write(group.join("memory.limit_in_bytes"), (256 << 20).to_string()).unwrap();
+    let mut world =
+        World::asleep(Backend::Pty, "[limits]\ntasks_per_project = 100\ntasks_per_operator = 100");
+    let join = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.display());
+    world.wrap(&["sh", "-c", &join, "sh"]);
+    world.start();
+    world.project("demo", "project: demo\ntasks: {}").await;
+    let ids: Vec<String> = futures_util::future::join_all(
+        (0..20).map(|_| world.run_command("demo", "yes | head -c 6000000; exit 9")),
+    )
+    .await;
+    for id in &ids {
+        let done = world.until_ended(id).await;
+        assert!(done["exit_code"] == 9 || done["signal"] == "SIGKILL" || !done["error"].is_null(), "{done}");
+    }
+    let peak = std::fs::read_to_string(group.join("memory.max_usage_in_bytes")).unwrap();
+    let oom = std::fs::read_to_string(group.join("memory.oom_control")).unwrap();
+    println!("F68: peak {} bytes, {}", peak.trim(), oom.replace('\n', ", "));
+    assert!(world.end(Signal::TERM).success(), "the daemon was ended");
+    world.fsck();
+    drop(world);
+    std::fs::remove_dir(&group).unwrap();
+}

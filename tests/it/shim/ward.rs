@@ -1,0 +1,58 @@
+//! A shim is killed: its ward ends what it held, and nothing else.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+
+fn lives(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn nothing_of_a_killed_shim_lives_on() {
+    let command = "setsid sh -c 'trap \"\" HUP INT TERM; echo one $$.; while :; do sleep 0.1; done' & \
+        (setsid sh -c 'trap \"\" HUP; echo two $$.; exec sleep 1000 </dev/null >/dev/null 2>&1' &); \
+        sh -c 'kill -STOP $$' & echo three $!.; trap '' HUP; while :; do sleep 0.1; done";
+    let mut run = Run::start(&spec(command)).await;
+    let mut all = String::new();
+    while all.matches('.').count() < 3 {
+        if let Event::Output { bytes, .. } = run.next().await {
+            all.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    let pids: Vec<&str> = all.split('.').filter_map(|l| l.split_whitespace().nth(1)).collect();
+    assert_eq!(pids.len(), 3, "{all}");
+    // Ours, but none of the shim's.
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let ward = run.shim.pid;
+    let words = std::fs::read(format!("/proc/{ward}/cmdline")).unwrap();
+    assert!(memchr::memmem::find(&words, b"\0ward\0").is_some(), "{}", words.escape_ascii());
+    kill_process(Pid::from_raw(run.shim_pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
+    ended(&run.shim.pidfd).await;
+    assert!(!pids.iter().any(|pid| lives(pid)), "{all}");
+    assert!(kas::shim::gone(&run.dir, soon()).await);
+    assert!(ExitRecord::read(&run.dir).unwrap().is_none(), "nobody knows how it ended");
+    assert!(stranger.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_shim_outlives_its_ward() {
+    let mut run = Run::start(&spec("echo ready; read x; exit 7")).await;
+    run.until_output("ready").await;
+    kill_process(Pid::from_raw(run.shim.pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    ended(&run.shim.pidfd).await;
+    run.client.input(Bytes::from_static(b"\n")).await.unwrap();
+    assert_eq!(run.finish().await.1.ending, Ending::Exited(Exit::Code(7)));
+}
+
+#[tokio::test]
+async fn a_ward_passes_on_term_and_the_code() {
+    let mut run = Run::start(&spec("trap 'exit 5' TERM; echo ready; while :; do sleep 0.02; done")).await;
+    run.until_output("ready").await;
+    kill_process(Pid::from_raw(run.shim.pid.cast_signed()).unwrap(), Signal::TERM).unwrap();
+    let (_, record) = run.finish().await;
+    assert_eq!((record.ending, record.cause), (Ending::Exited(Exit::Code(5)), Cause::Stop));
+    ended(&run.shim.pidfd).await;
+}
