@@ -26,7 +26,7 @@ use plant::Plant;
 use run::{Outcome, run};
 
 /// Seeds that CI runs.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 6_000;
 const LONG_SEEDS: u64 = 20_000;
 const THREADS: u64 = 2;
 
