@@ -70,16 +70,18 @@ async fn a_paste_is_refused_until_it_is_read_and_arrives_once() {
     let mut watcher = Viewer::open(&world, "demo").await;
     let mut watched = watcher.watch(&id, json!({"from": 0, "mode": "view"})).await;
 
+    // What the shim takes from the daemon meanwhile makes room once more: it is full when it stays full.
     let mut pieces = paste.chunks(32 << 10).peekable();
-    while let Some(piece) = pieces.peek()
-        && taken(&mut viewer, seen.handle(), piece).await
-    {
-        pieces.next();
+    let mut refusals = 0;
+    while refusals < 50 {
+        if taken(&mut viewer, seen.handle(), pieces.peek().unwrap()).await {
+            pieces.next();
+            refusals = 0;
+        } else {
+            refusals += 1;
+        }
     }
     let held = paste.len() - pieces.clone().map(<[u8]>::len).sum::<usize>();
-    for _ in 0..50 {
-        assert!(!taken(&mut viewer, seen.handle(), pieces.peek().unwrap()).await, "it was full");
-    }
     let grown: Vec<u64> =
         pids.map(resident_kib).iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect();
     println!("F52: {held} bytes wait and cost the daemon {} KiB and the shim {} KiB", grown[0], grown[1]);
