@@ -1,6 +1,6 @@
 //! Whether what is recorded, on disk, alive and shown agrees with what is promised: the invariants I1 to I12.
 //!
-//! [`gather`] reads and changes nothing; [`verify`] is pure; [`examine`] does both until only what lasts is left, for a daemon at work
+//! [`gather()`] reads and changes nothing; [`verify()`] is pure; [`examine()`] does both until only what lasts is left, for a daemon at work
 //! changes things between one read and the next. Each invariant is judged on what can be seen from outside:
 //!
 //! | | promise | evidence |

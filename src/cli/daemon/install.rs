@@ -14,7 +14,7 @@ use super::super::output::code;
 use crate::boot::operator_name;
 use crate::config::Env;
 
-/// The unit as it is by hand; [`unit`] fills in what is particular to this machine.
+/// The unit as it is by hand; [`unit()`] fills in what is particular to this machine.
 const TEMPLATE: &str = include_str!("../../../contrib/systemd/kas.service");
 const PROGRAM: &str = "ExecStart=%h/.local/bin/kas daemon";
 /// The first line of a unit written here, by which it is known again.

@@ -23,6 +23,7 @@ fn a_database_of_a_newer_kas_is_refused_byte_for_byte() {
     assert!(world.end(Signal::TERM).success());
     let path = world.state_dir().join("runner.db");
     let database = Connection::open(&path).unwrap();
+    let known: u32 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     database.pragma_update(None, "user_version", 99).unwrap();
     database.close().unwrap();
     let before = files(&world);
@@ -39,7 +40,7 @@ fn a_database_of_a_newer_kas_is_refused_byte_for_byte() {
     }
     // The newer one put it back: all is as it was.
     let database = Connection::open(&path).unwrap();
-    database.pragma_update(None, "user_version", 1).unwrap();
+    database.pragma_update(None, "user_version", known).unwrap();
     database.close().unwrap();
     world.start();
     assert!(world.end(Signal::TERM).success());

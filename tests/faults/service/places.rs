@@ -95,7 +95,7 @@ fn a_runtime_directory_that_is_not_ours_is_refused() {
 }
 
 /// Without XDG_RUNTIME_DIR the socket is in /tmp/kasmos-<uid>; where that is somebody else's, that is said. A /tmp of its own keeps the test off
-/// the real one, and its home is moved out of the way first.
+/// the real one; its home is moved out of the way first, and the program, which may lie there as well, is opened before.
 #[test]
 fn without_a_runtime_directory_it_is_in_tmp_and_checked_there() {
     let mut world = World::asleep(Backend::Pty, "");
@@ -103,8 +103,8 @@ fn without_a_runtime_directory_it_is_in_tmp_and_checked_there() {
     let home = world.path("").to_str().unwrap().trim_end_matches('/').to_owned();
     let own_tmp = |before: &str| {
         format!(
-            "mkdir -p /mnt && mount --bind $0 /mnt && mount -t tmpfs -o mode=1777 tmpfs /tmp && mkdir -p $0 && \
-            mount --bind /mnt $0 && {before} && exec \"$@\""
+            "exec 9<\"$1\" && shift && mkdir -p /mnt && mount --bind $0 /mnt && mount -t tmpfs -o mode=1777 tmpfs /tmp && mkdir -p $0 && \
+            mount --bind /mnt $0 && {before} && exec /proc/self/fd/9 \"$@\""
         )
     };
     for (before, words) in [

@@ -72,6 +72,13 @@ fn a_place_that_cannot_be_written_is_said_in_a_line() {
     assert!(refused.stderr.starts_with("kas: cannot ") && refused.stderr.lines().count() == 1);
 }
 
+/// Puts the program somewhere else. Another process writes it: what this one has open for writing, a child started meanwhile by another
+/// test could hold open, and then it cannot be run.
+fn put_program(world: &World, to: &std::path::Path) {
+    let copied = world.command("cp", &[env!("CARGO_BIN_EXE_kas"), to.to_str().unwrap()]).status().unwrap();
+    assert!(copied.success());
+}
+
 /// systemd's own word on the unit, as written for a path with everything in it that has a meaning there.
 #[test]
 fn systemd_accepts_it() {
@@ -79,14 +86,12 @@ fn systemd_accepts_it() {
     let odd = world.path("o p 100% $x é;#");
     fs::create_dir(&odd).unwrap();
     let kas = odd.join("kas");
-    if fs::hard_link(env!("CARGO_BIN_EXE_kas"), &kas).is_err() {
-        fs::copy(env!("CARGO_BIN_EXE_kas"), &kas).unwrap();
-    }
+    put_program(&world, &kas);
     let mut command = world.command(kas.to_str().unwrap(), &["daemon", "install"]);
     assert!(command.output().unwrap().status.success());
     let quote = world.path("it's");
     fs::create_dir(&quote).unwrap();
-    fs::copy(&kas, quote.join("kas")).unwrap();
+    put_program(&world, &quote.join("kas"));
     let refused =
         world.command(quote.join("kas").to_str().unwrap(), &["daemon", "install"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "systemd takes no quotes in a program's path");
