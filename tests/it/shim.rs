@@ -54,6 +54,20 @@ struct Run {
 }
 
 impl Run {
+    /// The process ids that a command tells, as `word pid.`, once there are so many of them.
+    async fn told_pids(&mut self, count: usize) -> Vec<String> {
+        let mut all = String::new();
+        while all.matches('.').count() < count {
+            if let Event::Output { bytes, .. } = self.next().await {
+                all.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        let pids: Vec<String> =
+            all.split('.').filter_map(|it| it.split_whitespace().nth(1)).map(str::to_owned).collect();
+        assert_eq!(pids.len(), count, "{all}");
+        pids
+    }
+
     async fn gated(spec: &Spec) -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = journal::create(&home.path().join("instances"), spec).unwrap();

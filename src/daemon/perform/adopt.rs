@@ -154,20 +154,10 @@ impl Performer {
         if matches!(decision, Decision::NeverStarted(_)) {
             self.close_window(&instance.project_id, id);
         }
-        if let (true, Some(reached)) = (read_only, &reached) {
-            match decision {
-                Decision::Adopt(_) | Decision::Lost { .. } => return self.watched(instance, reached).await,
-                Decision::Finish(..)
-                | Decision::NeverStarted(_)
-                | Decision::Wait(_)
-                | Decision::Repair(..)
-                | Decision::EndShim(_)
-                | Decision::Discard(_)
-                | Decision::CloseWindow(_)
-                | Decision::OrphanDir(_)
-                | Decision::OrphanWindow(_)
-                | Decision::OrphanSession(_) => {}
-            }
+        if let (true, Some(reached), Decision::Adopt(_) | Decision::Lost { .. }) =
+            (read_only, &reached, decision)
+        {
+            return self.watched(instance, reached).await;
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
             Resume::Tell { report, stop_tree } => {

@@ -12,17 +12,10 @@ async fn stop_ends_the_whole_tree_wherever_it_fled() {
     let command = "setsid sh -c 'echo one $$.; exec sleep 1000' & (setsid sh -c 'trap \"\" HUP INT; echo two $$.; \
         exec sleep 1000 </dev/null >/dev/null 2>&1' &) ; sh -c 'kill -STOP $$' & echo three $!.; wait; wait";
     let mut run = Run::start(&spec(command)).await;
-    let mut all = String::new();
-    while all.matches('.').count() < 3 {
-        if let Event::Output { bytes, .. } = run.next().await {
-            all.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    }
-    let pids: Vec<&str> = all.split('.').filter_map(|l| l.split_whitespace().nth(1)).collect();
-    assert_eq!(pids.len(), 3, "{all}");
-    assert!(pids.iter().all(|pid| lives(pid)), "{all}");
+    let pids = run.told_pids(3).await;
+    assert!(pids.iter().all(|pid| lives(pid)), "{pids:?}");
     let record = run.stop().await;
-    assert!(!pids.iter().any(|pid| lives(pid)), "{all}");
+    assert!(!pids.iter().any(|pid| lives(pid)), "{pids:?}");
     assert_eq!((record.ending, record.cause), (Ending::Exited(Exit::Signal(15)), Cause::Stop));
 }
 

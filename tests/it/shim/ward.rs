@@ -14,14 +14,7 @@ async fn nothing_of_a_killed_shim_lives_on() {
         (setsid sh -c 'trap \"\" HUP; echo two $$.; exec sleep 1000 </dev/null >/dev/null 2>&1' &); \
         sh -c 'kill -STOP $$' & echo three $!.; trap '' HUP; while :; do sleep 0.1; done";
     let mut run = Run::start(&spec(command)).await;
-    let mut all = String::new();
-    while all.matches('.').count() < 3 {
-        if let Event::Output { bytes, .. } = run.next().await {
-            all.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    }
-    let pids: Vec<&str> = all.split('.').filter_map(|l| l.split_whitespace().nth(1)).collect();
-    assert_eq!(pids.len(), 3, "{all}");
+    let pids = run.told_pids(3).await;
     // Ours, but none of the shim's.
     let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let ward = run.shim.pid;
@@ -29,7 +22,7 @@ async fn nothing_of_a_killed_shim_lives_on() {
     assert!(memchr::memmem::find(&words, b"\0ward\0").is_some(), "{}", words.escape_ascii());
     kill_process(Pid::from_raw(run.shim_pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
     ended(&run.shim.pidfd).await;
-    assert!(!pids.iter().any(|pid| lives(pid)), "{all}");
+    assert!(!pids.iter().any(|pid| lives(pid)), "{pids:?}");
     assert!(kas::shim::gone(&run.dir, soon()).await);
     assert!(ExitRecord::read(&run.dir).unwrap().is_none(), "nobody knows how it ended");
     assert!(stranger.try_wait().unwrap().is_none());
