@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use crate::daemon::{Code, Refusal};
 use crate::metrics::Metrics;
 
-/// Connections of one peer at a time. At the cap its oldest stranger is cut, and where it has none the new connection is refused. The
-/// loopback addresses are everybody's on this machine, the pages, the programs and the tunnels, so there only strangers count.
+/// Connections of one peer at a time. At the cap its oldest stranger is cut, and where it has none the new connection is refused. A loopback
+/// address is everybody's on this machine, all pages, programs and tunnels, so there only the number of all places counts.
 const PER_PEER: usize = 64;
 
 /// Why there is no place.
@@ -146,7 +146,8 @@ impl Table {
     fn take(&mut self, new: Held) -> Result<(u64, bool), Full> {
         let before = self.held.len();
         if let Some(peer) = new.peer
-            && self.held.values().filter(|it| it.counts_for(peer)).count() >= PER_PEER
+            && !peer.is_loopback()
+            && self.held.values().filter(|it| it.peer == Some(peer)).count() >= PER_PEER
             && !self.cut_oldest(|it| it.peer == Some(peer))
         {
             return Err(Full::Peer);
@@ -169,12 +170,6 @@ impl Table {
             it.cut.notify_one();
         }
         cut.is_some()
-    }
-}
-
-impl Held {
-    fn counts_for(&self, peer: IpAddr) -> bool {
-        self.peer == Some(peer) && !(self.known && peer.is_loopback())
     }
 }
 
@@ -224,7 +219,7 @@ mod tests {
         let check = |address: &str, expect: Option<Full>| {
             let seats = seats(1000);
             let known: Vec<_> = (0..PER_PEER).map(|_| seats.take(from(address)).unwrap()).collect();
-            assert!(known.iter().all(Seat::keep));
+            assert!(known.iter().all(Seat::keep), "{address}");
             assert_eq!(seats.take(from(address)).err(), expect, "{address}");
             assert!(seats.take(from("10.0.0.2")).is_ok());
             drop(known);

@@ -40,9 +40,9 @@ const HEAD_LINES: usize = 100;
 const GRACE: Duration = Duration::from_secs(5);
 /// A pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection for which there is no file descriptor may take to send its request and to take its answer.
+/// How long a connection for which there is no file descriptor may take to send its request.
 const REFUSE_IN: Duration = Duration::from_millis(10);
-/// The same for one that gets no place, and how many of these may be waited for at a time. Further ones are closed without a word.
+/// The same for one that gets no place, and how many of these are waited for at a time. Further ones are closed without a word.
 const TURN_AWAY_IN: Duration = Duration::from_secs(1);
 const TURNED_AWAY: usize = 32;
 
@@ -185,18 +185,14 @@ async fn refuse<A: Accept>(listener: &mut A, spare_one: &mut Option<fs::File>) {
     *spare_one = spare();
 }
 
-/// Tells a connection of which nothing was read why it is not served, and closes it.
+/// Tells a connection of which nothing was read yet why it is not served, and closes it.
 async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Refusal, within: Duration) {
-    let told = async {
-        stream.write_all(&error::last_word(&refusal)).await?;
-        stream.shutdown().await?;
-        // The request is read, so that closing does not reset the connection before the answer arrived.
-        let mut request = [0; 4096];
-        stream.read(&mut request).await
-    };
-    if !matches!(tokio::time::timeout(within, told).await, Ok(Ok(_))) {
-        tracing::debug!("a connection that was turned away could not be told");
-    }
+    // The request is read before, since no client expects an answer to none, and closing with something unread would reset the connection
+    // before the answer arrived.
+    let mut request = [0; 4096];
+    let read = tokio::time::timeout(within, stream.read(&mut request)).await;
+    tracing::debug!(heard = matches!(read, Ok(Ok(1..))), "a connection was turned away");
+    say_last(stream, &refusal);
 }
 
 /// Serves one connection.

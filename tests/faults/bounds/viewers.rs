@@ -34,12 +34,17 @@ async fn viewers_that_never_read_cost_nobody_anything() {
     world.project("demo", "project: demo\ntasks: {}").await;
     let caller = world.over_tcp().await;
     let lines = if crate::long() { 60_000_000 } else { 3_000_000 };
-    let script = format!("stty raw; until [ -e ../go ]; do sleep 0.02; done; seq {lines}; cat; echo end");
+    let script = format!(
+        "stty raw; until [ -e ../go ]; do sleep 0.02; done; seq {lines}; \
+         until [ -e ../over ]; do echo tick; sleep 0.2; done; echo end"
+    );
     let id = world.run_command("demo", &script).await;
     world.until_running(&id).await;
     let mut honest = Viewer::open(&caller, "demo").await;
-    let mut seen = honest.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    let mut seen = honest.watch(&id, json!({"from": 0, "mode": "view"})).await;
     until_metric(&world, "kas_subscribers", |now| now == 1).await;
+    // A flood with nobody else there: what one takes is taken before.
+    world.outcome("demo", &format!("seq {}", lines / 10)).await;
     let before = Holds::of(&world);
 
     let mut stopped = follower(&world, &id, "followed");
@@ -62,8 +67,13 @@ async fn viewers_that_never_read_cost_nobody_anything() {
         (honest, seen)
     };
     let (mut honest, mut seen) = unnoticed("fifty that never read", &caller, follow).await;
-    assert!(seen.bytes == expected(lines), "an honest viewer got other bytes");
+    assert!(seen.bytes.starts_with(&expected(lines)), "an honest viewer got other bytes");
+    let honest = tokio::spawn(async move {
+        honest.follow(&mut seen, Seen::ended).await;
+        seen
+    });
     let now = Holds::of(&world);
+    assert!(now.descriptors >= before.descriptors + DEAF, "{now:?}, {before:?}");
     println!("with {DEAF} that never read the daemon holds {now:?}, before it was {before:?}");
     // A ring for the terminal, and for each viewer at most what the contract says.
     let most = before.memory_kib + super::ALLOWANCE_KIB + (DEAF as u64) * 1024;
@@ -81,10 +91,8 @@ async fn viewers_that_never_read_cost_nobody_anything() {
     before.again(&world, "viewers that never read").await;
 
     signal(&stopped, Signal::CONT);
-    honest.type_in(seen.handle(), b"typed").await;
-    honest.follow(&mut seen, |seen| seen.bytes.ends_with(b"typed")).await;
-    world.stop(&id).await;
-    honest.follow(&mut seen, Seen::ended).await;
+    world.write("over", "");
+    let seen = honest.await.unwrap();
     assert!(seen.gaps.is_empty() && seen.snapshots.is_empty());
     assert!(ended(&mut stopped).success());
     assert!(fs::read(world.path("followed")).unwrap() == seen.bytes, "the stopped client missed something");
