@@ -22,7 +22,7 @@ use super::route::Surface;
 use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
-use super::{dispatch, error};
+use super::{dispatch, error, failures};
 use crate::auth::peer_may_connect;
 use crate::daemon::{Code, Refusal};
 
@@ -57,7 +57,11 @@ pub struct Listeners {
 
 /// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
 pub async fn serve(api: Api, listeners: Listeners) {
-    tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
+    tokio::join!(
+        failures::tell(api.clone()),
+        accept_loop(api.clone(), listeners.http),
+        accept_loop(api, listeners.control),
+    );
 }
 
 /// Something that brings connections.
