@@ -64,12 +64,7 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
 
 /// Lets a request in. What the table does not open, and every address it does not know, needs a credential;
 /// only the page's files, which hold no data, do with the right site.
-fn admit(
-    api: &Api,
-    surface: Surface,
-    parts: &Parts,
-    found: &Found,
-) -> Result<Option<Actor>, auth::Refusal> {
+fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Result<Option<Actor>, auth::Refusal> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
     let access = match found {
         Found::Route(route, _) => match route.access {

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName};
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 
