@@ -360,11 +360,12 @@ impl Values {
         sites: Site::ALL,
         contents: ContentType::ALL,
     };
-    /// All credentials, and of the other dimensions one value for each way in which it can matter.
+    /// All credentials, and of the other dimensions one value for each way in which it can matter. At a host that is not ours nothing else
+    /// does.
     pub(super) const KINDS: Self = Self {
-        hosts: &[Host::Address, Host::Rebinding],
+        hosts: &[Host::Address],
         origins: &[Origin::Absent, Origin::Own, Origin::Foreign],
-        sites: &[Site::Absent, Site::Typed, Site::CrossSite, Site::Link],
+        sites: &[Site::Absent, Site::Typed, Site::CrossSite],
         contents: &[ContentType::Json, ContentType::Text],
         ..Self::ALL
     };
