@@ -30,6 +30,8 @@ use crate::daemon::{Code, Refusal};
 const HTTP_CONNECTIONS: usize = 1024;
 /// The same on the control socket, counted apart so that the operator always gets through.
 const CONTROL_CONNECTIONS: usize = 256;
+/// Connections that wait in the kernel until they are accepted; the kernel of one for which there is no room tries again after a second.
+const BACKLOG: i32 = 1024;
 /// How long the head of a request may take to arrive, from the moment the connection is free for it; so this is also how long a connection
 /// may be idle. Then it is closed, and a part of a head is answered 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +59,9 @@ pub struct Listeners {
 
 /// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
 pub async fn serve(api: Api, listeners: Listeners) {
+    if let Some(Err(error)) = listeners.http.as_ref().map(|http| rustix::net::listen(http, BACKLOG)) {
+        tracing::warn!(%error, "a burst of connections will have to wait");
+    }
     tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
 }
 
