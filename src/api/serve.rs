@@ -22,7 +22,7 @@ use super::route::Surface;
 use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
-use super::{dispatch, error};
+use super::{dispatch, error, failures};
 use crate::auth::peer_may_connect;
 use crate::daemon::{Code, Refusal};
 
@@ -62,7 +62,11 @@ pub async fn serve(api: Api, listeners: Listeners) {
     if let Some(Err(error)) = listeners.http.as_ref().map(|http| rustix::net::listen(http, BACKLOG)) {
         tracing::warn!(%error, "a burst of connections will have to wait");
     }
-    tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
+    tokio::join!(
+        failures::tell(api.clone()),
+        accept_loop(api.clone(), listeners.http),
+        accept_loop(api, listeners.control),
+    );
 }
 
 /// Something that brings connections.

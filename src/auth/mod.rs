@@ -1,6 +1,7 @@
 //! Who is let in: tokens, tickets, browser sessions, and the rules for host and origin (`spec/protocol.md` §6).
 
 mod admit;
+mod failures;
 mod keys;
 mod peer;
 mod record;
@@ -10,6 +11,7 @@ mod tickets;
 mod token_file;
 
 pub use admit::{Access, Admitted, Refusal, RequestFacts, Surface, admit};
+pub use failures::{Failures, ToldFailures};
 pub use keys::{Keys, NewSession, NewToken, NoKey};
 pub use peer::peer_may_connect;
 pub use record::{SessionRecord, TokenRecord};
