@@ -20,7 +20,7 @@ use super::dispatch;
 use super::route::Surface;
 use super::stall::Stall;
 use super::state::{Api, closed};
-use crate::auth::peer_may_connect;
+use crate::auth::check_peer;
 
 /// Connections at one time on TCP. Further ones wait in the kernel's backlog.
 const HTTP_CONNECTIONS: usize = 1024;
@@ -96,12 +96,11 @@ impl Accept for ControlSocket {
 
 /// Whether the process at the other end belongs to this user.
 fn own_peer(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
-    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
-    if !same {
-        tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
+    let checked = check_peer(stream);
+    if let Err(error) = &checked {
+        tracing::warn!(%error, "a connection to the control socket was refused");
     }
-    same
+    checked.is_ok()
 }
 
 async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, Wrong, boolean, choice, integer, list, seconds, text, wrong};
+use super::task_env::is_pattern;
 use super::{Error, Invalid, read_source};
 use crate::project::{Problem, Source};
 
@@ -64,6 +65,8 @@ pub struct TaskRunner {
     pub backend: BackendChoice,
     /// What becomes of running PTY tasks when the daemon starts again.
     pub pty_on_restart: PtyOnRestart,
+    /// Variables of the daemon's environment that tasks inherit besides the usual ones; `PREFIX*` is all that begin so.
+    pub pass_env: Vec<String>,
     /// `[task_runner.tmux]`.
     pub tmux: TmuxSettings,
 }
@@ -163,6 +166,7 @@ impl Default for Config {
             task_runner: TaskRunner {
                 backend: BackendChoice::Auto,
                 pty_on_restart: PtyOnRestart::Reattach,
+                pass_env: Vec::new(),
                 tmux: TmuxSettings {
                     socket: TmuxSocket::Default,
                     config: TmuxConfig::Auto,
@@ -275,6 +279,7 @@ fn read_task_runner(keys: &mut Keys<'_>, config: &mut TaskRunner) {
     keys.key("backend", &mut config.backend, choice(&backends));
     let restarts = [("reattach", PtyOnRestart::Reattach), ("fail", PtyOnRestart::Fail)];
     keys.key("pty_on_restart", &mut config.pty_on_restart, choice(&restarts));
+    keys.key("pass_env", &mut config.pass_env, list(variable));
     keys.table("tmux", |keys| {
         let it = &mut config.tmux;
         keys.key("socket", &mut it.socket, tmux_socket);
@@ -283,6 +288,15 @@ fn read_task_runner(keys: &mut Keys<'_>, config: &mut TaskRunner) {
         let outputs = [("control", TmuxOutput::Control), ("shim", TmuxOutput::Shim)];
         keys.key("output", &mut it.output, choice(&outputs));
     });
+}
+
+fn variable(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    if is_pattern(&name) {
+        return Ok(name);
+    }
+    let hint = Some("write `NAME`, or `PREFIX*` for all that begin so".to_owned());
+    Err(Wrong { message: format!("must be the name of a variable, not \"{}\"", name.escape_debug()), hint })
 }
 
 fn absolute(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
