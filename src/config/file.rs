@@ -404,6 +404,7 @@ http_addr = ""
 [task_runner]
 backend = "pty"
 pty_on_restart = "fail"
+pass_env = ["SSH_AUTH_SOCK", "AWS_*"]
 tmux = { socket = "kas-test", config = "min", output = "shim" }
 [limits]
 transcript_bytes = 0x10_0000
@@ -418,7 +419,9 @@ transcript_bytes = 0x10_0000
             config: TmuxConfig::Min,
             output: TmuxOutput::Shim,
         };
-        let expect = TaskRunner { backend: BackendChoice::Pty, pty_on_restart: PtyOnRestart::Fail, tmux };
+        let pass_env = vec!["SSH_AUTH_SOCK".to_owned(), "AWS_*".to_owned()];
+        let expect =
+            TaskRunner { backend: BackendChoice::Pty, pty_on_restart: PtyOnRestart::Fail, pass_env, tmux };
         assert_eq!(config.task_runner, expect);
         assert_eq!(config.limits.transcript_bytes, 1_048_576);
     }
