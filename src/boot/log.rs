@@ -64,9 +64,11 @@ mod tests {
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {
         let kept = Kept::default();
-        let make = { let kept = kept.clone(); move || OneLine(kept.clone()) };
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(make).with_ansi(false).without_time().finish();
+        let make = {
+            let kept = kept.clone();
+            move || OneLine(kept.clone())
+        };
+        let subscriber = tracing_subscriber::fmt().with_writer(make).with_ansi(false).without_time().finish();
         let bad = "x\n2026-01-01T00:00:00Z  INFO ready\r\x1b[2J\u{9b}1m\u{202e}é";
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(display = %bad, debug = ?bad, "said {bad}");

@@ -134,8 +134,9 @@ fn refuse_foreign(dir: &Path) -> Result<(), Error> {
         let (owner, own) = (fs::metadata(&path)?.uid(), rustix::process::geteuid().as_raw());
         if owner != own && owner != 0 {
             let (path, dir) = (path.display(), dir.display());
-            let message =
-                format!("{path} belongs to user {owner}; `kas daemon add {dir}` registers it if you trust it");
+            let message = format!(
+                "{path} belongs to user {owner}; `kas daemon add {dir}` registers it if you trust it"
+            );
             return Err(Error::NotPermitted { message, reason: "not_ours" });
         }
     }

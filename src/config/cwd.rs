@@ -77,12 +77,7 @@ pub fn recorded_cwd(root: &Path, below: &Path) -> Result<OwnedFd, Errno> {
     open_beneath(&top, below, flags, ResolveFlags::NO_SYMLINKS)
 }
 
-fn open_beneath(
-    top: &OwnedFd,
-    relative: &Path,
-    flags: OFlags,
-    more: ResolveFlags,
-) -> Result<OwnedFd, Errno> {
+fn open_beneath(top: &OwnedFd, relative: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
     let mut tries = 0;
     loop {

@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 use super::Error;
 
-/// Opens a directory only we may enter (state, sockets), made with mode 0700 if it is missing, its parents too.
+/// Opens a directory only we may enter (state, sockets), as a place (`O_PATH`), made with mode 0700 if it is missing, its parents too.
 ///
 /// # Errors
 /// [`Error::UnsafeDir`] when it is a symlink, somebody else's, or open to others; [`Error::Io`]. What exists is never changed.
@@ -32,8 +32,10 @@ fn ensure(path: &Path, forbidden: u32) -> Result<OwnedFd, Error> {
     };
     let parent = open_parents(path)?;
     make_at(&parent, Path::new(name)).map_err(|errno| Error::io("create", path, errno))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = openat(&parent, name, flags, Mode::empty()).map_err(|errno| no_directory("open", path, errno))?;
+    // Only as a place, which needs no permission: whose it is can be said of a directory that may not be read.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir =
+        openat(&parent, name, flags, Mode::empty()).map_err(|errno| no_directory("open", path, errno))?;
     let stat = fstat(&dir).map_err(|errno| Error::io("look at", path, errno))?;
     let uid = geteuid().as_raw();
     if stat.st_uid != uid {

@@ -49,8 +49,14 @@ const INHERITED: [&str; 41] = [
 ];
 const INHERITED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 /// What is never inherited, declared or not: it speaks of the daemon's own process, of its service or of its terminal, and would be untrue.
-const NEVER: [&str; 6] =
-    ["NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "MANAGERPID", "SSH_ORIGINAL_COMMAND"];
+const NEVER: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+    "SYSTEMD_EXEC_PID",
+    "MANAGERPID",
+    "SSH_ORIGINAL_COMMAND",
+];
 const NEVER_PREFIXES: [&str; 5] = ["KAS_", "TMUX", "WATCHDOG_", "LISTEN_", "MEMORY_PRESSURE_"];
 
 /// The inherited environment of a task: of `base` what is allowed, and what the operator declared (`task_runner.pass_env`, names or `PREFIX*`); and

@@ -68,7 +68,9 @@ fn mode(path: &Path, mode: u32) {
 /// Opens everything above kas's own directories, as in a home that its user lets others look into.
 fn open_the_way(world: &World) {
     for dir in ["", "run", "tmux", ".config", ".local", ".local/state"] {
-        mode(&world.path(dir), 0o755);
+        let dir = world.path(dir);
+        fs::create_dir_all(&dir).unwrap();
+        mode(&dir, 0o755);
     }
 }
 
@@ -117,14 +119,20 @@ async fn nothing_is_reached(backend: Backend) {
         everything(&dir, &mut found);
     }
     let names = |name: &str| found.iter().any(|path| path.ends_with(name));
-    for name in ["token", "runner.db", "runner.db-wal", "lock", "seg.0", "index", "spec.json", SOCKET, "kas.sock"] {
+    for name in
+        ["token", "runner.db", "runner.db-wal", "lock", "seg.0", "index", "spec.json", SOCKET, "kas.sock"]
+    {
         assert!(names(name), "{name} is missing in {found:?}");
     }
-    assert_eq!(found.iter().filter(|path| path.starts_with(world.path("tmux"))).count() > 1, backend == Backend::Tmux);
+    assert_eq!(
+        found.iter().filter(|path| path.starts_with(world.path("tmux"))).count() > 1,
+        backend == Backend::Tmux
+    );
     for path in &found {
         let facts = fs::symlink_metadata(path).unwrap();
         let shown = path.display();
-        let inner = format!("cat '{shown}' || ls '{shown}' || echo x >> '{shown}' || mv '{shown}' '{shown}.x'");
+        let inner =
+            format!("cat '{shown}' || ls '{shown}' || echo x >> '{shown}' || mv '{shown}' '{shown}.x'");
         let tried = done(as_user(&world, STRANGER, &["sh", "-c", &inner]));
         assert!(tried.code != Some(0) && tried.stdout.is_empty(), "{shown}: {tried:?}");
         if facts.file_type().is_socket() {
@@ -162,7 +170,9 @@ async fn who_connects_is_asked_of_the_kernel() {
     world.until_running(&id).await;
     let instance = world.state_dir().join("instances").join(&id);
     let (control, shim) = (world.path("run/kasmos/kas.sock"), instance.join(SOCKET));
-    for dir in [&world.path("run/kasmos"), &world.state_dir(), &world.state_dir().join("instances"), &instance] {
+    for dir in
+        [&world.path("run/kasmos"), &world.state_dir(), &world.state_dir().join("instances"), &instance]
+    {
         mode(dir, 0o755);
     }
     for (socket, bytes) in [(&control, GET.to_vec()), (&shim, hello(&instance))] {
@@ -289,7 +299,11 @@ impl Unprivileged {
     }
 
     fn strangers(&self, command: &str) {
-        let made = done(as_user(&self.world, STRANGER, &["sh", "-c", command, "sh", self.place().to_str().unwrap()]));
+        let made = done(as_user(
+            &self.world,
+            STRANGER,
+            &["sh", "-c", command, "sh", self.place().to_str().unwrap()],
+        ));
         assert_eq!(made.code, Some(0), "{made:?}");
     }
 }
@@ -388,7 +402,10 @@ fn a_state_directory_on_a_way_that_others_can_change_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ticket_of_a_browser_is_in_no_argument() {
     let world = World::with(Backend::Pty, "http_addr = \"127.0.0.1:0\"");
-    let opener = world.write("bin/xdg-open", "#!/bin/sh\nprintf '%s' \"$*\" > \"$HOME/opened.new\"\nmv \"$HOME/opened.new\" \"$HOME/opened\"\n");
+    let opener = world.write(
+        "bin/xdg-open",
+        "#!/bin/sh\nprintf '%s' \"$*\" > \"$HOME/opened.new\"\nmv \"$HOME/opened.new\" \"$HOME/opened\"\n",
+    );
     mode(&opener, 0o755);
     let mut open = world.kas_command(&["open"]);
     let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());

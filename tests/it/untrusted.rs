@@ -47,12 +47,12 @@ const CORPUS: [&str; 36] = [
     "é\u{301}\u{200b}\u{feff}PWNED\u{2028}😀",
 ];
 
-/// JSON text of pure ASCII, which YAML reads too.
+/// A value in ASCII, as YAML reads it, and TOML its texts.
 fn ascii(value: &serde_json::Value) -> String {
-    let one = |c: char| {
-        let mut units = [0; 2];
-        let escaped = c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect();
-        if c.is_ascii() && c != '\u{7f}' { c.to_string() } else { escaped }
+    let one = |c: char| match u32::from(c) {
+        0..0x7f => c.to_string(),
+        code @ 0x7f..0x1_0000 => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
     };
     value.to_string().chars().map(one).collect()
 }

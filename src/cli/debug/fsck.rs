@@ -45,7 +45,8 @@ pub(super) fn run(args: FsckArgs) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(examine(&sources)).map_err(told)?;
     let mut out = Guard::new(io::stdout().lock());
-    let shown = if as_json { writeln!(out, "{}", harmless(&json_of(&report))) } else { show(&report, &mut out) };
+    let shown =
+        if as_json { writeln!(out, "{}", harmless(&json_of(&report))) } else { show(&report, &mut out) };
     match shown.and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}

@@ -351,7 +351,9 @@ impl Performer {
         };
         let below = cwd.strip_prefix(&root).ok()?;
         let opened = recorded_cwd(&root, below);
-        opened.inspect_err(|error| tracing::warn!(%id, cwd = %cwd.display(), %error, "not to be entered")).ok()
+        opened
+            .inspect_err(|error| tracing::warn!(%id, cwd = %cwd.display(), %error, "not to be entered"))
+            .ok()
     }
 
     pub(super) async fn abort(&self, id: InstanceId) {

@@ -15,7 +15,8 @@ const MEMORY_KB: u64 = 512 * 1024;
 fn check(world: &World, text: &str) -> Value {
     world.write("p/.kaged/project.yaml", text);
     let limits = format!("ulimit -t {CPU_S} -v {MEMORY_KB}; exec \"$@\"");
-    let mut command: Command = world.command("/bin/sh", &["-c", &limits, "sh", env!("CARGO_BIN_EXE_kas"), "check", "--json"]);
+    let mut command: Command =
+        world.command("/bin/sh", &["-c", &limits, "sh", env!("CARGO_BIN_EXE_kas"), "check", "--json"]);
     let done = command.current_dir(world.path("p")).output().unwrap();
     assert_eq!(done.status.code(), Some(4), "{done:?}");
     serde_json::from_slice(&done.stdout).unwrap()
@@ -36,19 +37,21 @@ fn each_budget_of_a_project_file_is_told_with_its_place() {
         ("depth", format!("x: 1\na: {}", "[".repeat(40)), (2, 35), "nested more than 32 deep"),
         ("count", format!("a: [{}]", "b,".repeat(10_001)), (1, 20_003), "more than 10000 keys and values"),
         ("aliases", laughs(), (5, 10), "too large when written out"),
-        ("merges", merges, (30, 0), "deep"),
+        ("merges", merges, (12, 17), "too large when written out"),
         ("cycle", "tasks:\n  a: &a [*a]".to_owned(), (2, 10), "part of"),
         ("duplicate", "tasks:\n  test: {command: a}\n  test: {command: b}".to_owned(), (3, 3), "test"),
-        ("tag", "tasks: !!python/object/apply:os.system [x]".to_owned(), (1, 8), "tag"),
+        ("tag", "tasks: !python/object/apply:os.system [x]".to_owned(), (1, 8), "tag"),
         ("documents", "tasks: {}\n---\ntasks: {}".to_owned(), (2, 1), "second document"),
     ];
     for (what, text, (line, column), message) in cases {
         let said = check(&world, &text);
         let problem = &said["error"]["details"]["problems"][0];
         assert_eq!(problem["file"], json!(".kaged/project.yaml"), "{what}: {said}");
-        let place = (problem["line"].as_u64().unwrap(), problem["column"].as_u64().unwrap());
-        assert_eq!(place.0, line, "{what}: {problem}");
-        assert!(column == 0 || place.1 == column, "{what}: {problem}");
+        assert_eq!(
+            (&problem["line"], &problem["column"]),
+            (&json!(line), &json!(column)),
+            "{what}: {problem}"
+        );
         assert!(problem["message"].as_str().unwrap().contains(message), "{what}: {problem}");
     }
 }
@@ -65,6 +68,9 @@ fn no_pattern_takes_long_on_any_text() {
         let said = check(&world, &tasks.to_string());
         let end = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         println!("{unit:?}: {:?}", Duration::from_secs((end.tv_sec - start.tv_sec).unsigned_abs()));
-        assert!(said["error"]["details"]["problems"].as_array().is_some_and(|it| !it.is_empty()), "{unit:?}: {said}");
+        assert!(
+            said["error"]["details"]["problems"].as_array().is_some_and(|it| !it.is_empty()),
+            "{unit:?}: {said}"
+        );
     }
 }

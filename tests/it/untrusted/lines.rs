@@ -60,7 +60,9 @@ fn audit(world: &World, ids: &[String]) {
     let mut piece = [0; 4096];
     let is_whole = |text: &[u8]| {
         let text = String::from_utf8_lossy(text);
-        text.contains("event: task.exited") && text.matches(last.as_str()).count() >= 2 && text.ends_with("\n\n\r\n")
+        text.contains("event: task.exited")
+            && text.matches(last.as_str()).count() >= 2
+            && text.ends_with("\n\n\r\n")
     };
     while !is_whole(&text) {
         let count = stream.read(&mut piece).unwrap();

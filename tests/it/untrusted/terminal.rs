@@ -35,7 +35,8 @@ fn on_terminal(mut command: Command, answer: &str) -> (Option<i32>, Vec<u8>) {
 /// Fails for anything in it but text, its lines, and colours.
 #[track_caller]
 fn harmless(what: &str, shown: &[u8]) {
-    let text = std::str::from_utf8(shown).unwrap_or_else(|_| panic!("{what}: not UTF-8: {:?}", shown.escape_ascii()));
+    let text = std::str::from_utf8(shown)
+        .unwrap_or_else(|_| panic!("{what}: not UTF-8: {:?}", shown.escape_ascii()));
     let mut rest = text.to_owned();
     while let Some(at) = rest.find("\x1b[") {
         let parameters = rest[at + 2..].find(|c: char| !matches!(c, '0'..='9' | ';' | ':')).unwrap_or(0);
@@ -71,7 +72,7 @@ async fn world() -> (World, String) {
     fs::create_dir_all(dir.join(".kaged")).unwrap();
     let all = CORPUS.join("|");
     let tasks = json!({
-        "all": {"command": "printf %s \"$TEXT\"", "description": &all[..200], "env": {"TEXT": all}},
+        "every": {"command": "printf %s \"$TEXT\"", "description": &all[..200], "history": true, "history_count": 20, "env": {"TEXT": all}},
         "ask": {"command": format!(": {}", all.replace(['\n', '\''], " ")), "confirm": true, "description": "\u{1b}c\u{9b}c"},
     });
     fs::write(dir.join(".kaged/project.yaml"), ascii(&json!({"project": "demo", "tasks": tasks}))).unwrap();
@@ -84,7 +85,7 @@ async fn world() -> (World, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_shows_text_of_others_as_text() {
     let (world, all) = world().await;
-    let id = world.run_task("demo", "all").await;
+    let id = world.run_task("demo", "every").await;
     world.until_ended(&id).await;
     let evil = format!("printf %s '{}'", all.replace('\'', "\""));
     let adhoc = world.run_command("demo", &evil).await;
@@ -103,11 +104,12 @@ async fn every_command_shows_text_of_others_as_text() {
     }
     let (shown, value) = says(&world, &["ps", "-a", "-p", "demo"], "");
     assert!(shown.contains(r"\u{1b}]2;PWNED\u{7}") && shown.contains(r"\u{9b}2J"), "{shown}");
-    let commands: Vec<_> = value["items"].as_array().unwrap().iter().map(|it| it["command"].clone()).collect();
+    let commands: Vec<_> =
+        value["items"].as_array().unwrap().iter().map(|it| it["command"].clone()).collect();
     assert!(commands.contains(&json!(evil)), "nothing of it is lost in JSON");
     let (logs, _) = says(&world, &["logs", &id], "");
     assert!(logs.contains("PWNED") && !logs.contains("]2;"), "{logs}");
-    let (waited, _) = says(&world, &["-p", "demo", "run", "--wait", "all"], "");
+    let (waited, _) = says(&world, &["-p", "demo", "run", "--wait", "every"], "");
     assert!(waited.contains("PWNED") && !waited.contains("]52;"), "{waited}");
     let (asked, _) = says(&world, &["-p", "demo", "run", "ask"], "n\n");
     assert!(asked.contains("Run it?") && asked.contains(r"\u{202e}"), "{asked}");
@@ -122,7 +124,8 @@ async fn every_complaint_shows_text_of_others_as_text() {
     let token = world.kas(&["token", "create", "--name", CORPUS[30]]);
     harmless("token create", [token.stdout, token.stderr].concat().as_bytes());
     says(&world, &["token", "list"], "");
-    for text in CORPUS {
+    // Those that could do something to a terminal.
+    for &text in &CORPUS[28..] {
         let complaints: [&[&str]; 7] = [
             &["-p", "demo", "run", "--", "x", text],
             &["-p", text, "ps"],
@@ -136,7 +139,10 @@ async fn every_complaint_shows_text_of_others_as_text() {
             let done = on_terminal(world.kas_command(words), "");
             harmless(&format!("{words:?}"), &done.1);
         }
-        let file = world.write("broken/.kaged/project.yaml", ascii(&json!({"tasks": {text: {text: text, "env": [text]}}})));
+        let file = world.write(
+            "broken/.kaged/project.yaml",
+            ascii(&json!({"tasks": {text: {text: text, "env": [text]}}})),
+        );
         let (shown, value) = says(&world, &["check", file.to_str().unwrap()], "");
         assert!(shown.contains("problem") && value["ok"] == json!(false), "{shown} {value}");
         // Not as escapes of YAML's but as they are, where YAML allows them.

@@ -15,8 +15,12 @@ fn recorded(more: &str) -> World {
     let real = std::env::split_paths(&path).map(|dir| dir.join("tmux")).find(|it| it.exists()).unwrap();
     let perl = world.write("told/record.pl", include_bytes!("record.pl"));
     let dir = perl.parent().unwrap().to_owned();
-    let text =
-        format!("#!/bin/sh\nexec perl '{}' '{}' '{}' \"$@\"\n", perl.display(), dir.display(), real.display());
+    let text = format!(
+        "#!/bin/sh\nexec perl '{}' '{}' '{}' \"$@\"\n",
+        perl.display(),
+        dir.display(),
+        real.display()
+    );
     let script = world.write("told/tmux", text);
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     world.set_env("PATH", &format!("{}:{path}", dir.display()));
@@ -33,12 +37,24 @@ fn told_nothing_of_others(world: &World) {
     let home = world.path("").to_str().unwrap().to_owned();
     let argv = String::from_utf8(fs::read(world.path("told/argv")).unwrap()).unwrap();
     let stdin = String::from_utf8(fs::read(world.path("told/stdin")).unwrap()).unwrap();
-    let words: Vec<String> = argv.split('\0').map(|word| word.trim_start_matches('\n').replace(&home, "/")).collect();
-    assert!(words.len() > 500 && words.iter().any(|word| word == "new-window"), "{words:?}");
+    let words: Vec<String> =
+        argv.split('\0').map(|word| word.trim_start_matches('\n').replace(&home, "/")).collect();
+    assert!(words.len() > 100 && words.iter().any(|word| word == "new-window"), "{words:?}");
     assert!(stdin.lines().count() > 10, "{stdin}");
     for word in words.iter().map(String::as_str).chain(stdin.lines()) {
         assert!(word.chars().all(|c| matches!(c, ' '..='~')), "{word:?}");
-        for bad in ["PWNED", "#(", "\\", "`", "$(", "run-shell", "if-shell", "pipe-pane", "source-file", "send-keys -l"] {
+        for bad in [
+            "PWNED",
+            "#(",
+            "\\",
+            "`",
+            "$(",
+            "run-shell",
+            "if-shell",
+            "pipe-pane",
+            "source-file",
+            "send-keys -l",
+        ] {
             // The window that keeps a session says its sentence by printf.
             assert!(!word.contains(bad) || word.starts_with("printf '%s\\n' 'Runs of "), "{bad} in {word:?}");
         }
@@ -68,7 +84,7 @@ async fn tmux_hears_nothing_that_others_wrote() {
     let tasks = CORPUS.iter().enumerate().map(|(n, text)| {
         let said = "printf %s \"$TEXT\" > \"$OUT\"; printf '\\033]2;%s\\007\\033k%s\\033\\\\%s' \"$TEXT\" \"$TEXT\" \"$TEXT\"";
         let out = world.path(&format!("out/{n}"));
-        let task = json!({"command": said, "description": text, "group": "g", "history": n % 6 == 0,
+        let task = json!({"command": said, "description": text, "group": "tools", "history": n % 6 == 0,
             "env": {"TEXT": text, "OUT": out.to_str().unwrap()}});
         (format!("t{n}"), task)
     });
@@ -81,11 +97,16 @@ async fn tmux_hears_nothing_that_others_wrote() {
         let id = world.run_task(&project, &format!("t{n}")).await;
         let below = dir.join(text);
         fs::create_dir(&below).unwrap();
-        let command = format!("pwd -P > '{}'; : {}", world.path(&format!("out/{n}.cwd")).display(), quoted(text));
+        let command =
+            format!("pwd -P > '{}'; : {}", world.path(&format!("out/{n}.cwd")).display(), quoted(text));
         let adhoc = world.launch(&project, json!({"command": command, "cwd": text})).await;
         for id in [id.as_str(), adhoc["id"].as_str().unwrap()] {
             let ended = world.until_ended(id).await;
-            assert_eq!((&ended["exit_code"], &ended["backend"]), (&json!(0), &json!("tmux")), "{text:?}: {ended}");
+            assert_eq!(
+                (&ended["exit_code"], &ended["backend"]),
+                (&json!(0), &json!("tmux")),
+                "{text:?}: {ended}"
+            );
         }
         let read = |name: &str| fs::read_to_string(world.path(&format!("out/{name}"))).unwrap();
         assert_eq!(read(&n.to_string()), *text);
@@ -121,9 +142,13 @@ async fn the_operators_own_windows_are_only_listed() {
         loop {
             let panes = world.get("/api/v1/projects/demo/panes").await.expect(200);
             let panes = panes["items"].as_array().unwrap_or_else(|| panes.as_array().unwrap()).clone();
-            let titled = panes.iter().filter(|it| it["title"].as_str().is_some_and(|title| title.contains("PWNED")));
+            let titled =
+                panes.iter().filter(|it| it["title"].as_str().is_some_and(|title| title.contains("PWNED")));
             if panes.len() == CORPUS.len() && titled.count() > 20 {
-                assert!(panes.iter().all(|it| !it["title"].as_str().unwrap().contains(char::is_control)), "{panes:?}");
+                assert!(
+                    panes.iter().all(|it| !it["title"].as_str().unwrap().contains(char::is_control)),
+                    "{panes:?}"
+                );
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
