@@ -106,6 +106,7 @@ async fn nothing_is_reached(backend: Backend) {
     let project = world.project("demo", PROJECT).await;
     let id = world.run_task(&project, "kept").await;
     world.until_ended(&id).await;
+    world.nothing_is_held("\0no command\0").await;
     let id = world.run_command(&project, "echo a secret; read x").await;
     world.until_running(&id).await;
     eventually("the journal", || {
