@@ -39,10 +39,8 @@ fn command(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
     match perform(args, output) {
         Err(error) if error.is_broken_pipe() => Err(error),
         Err(error) => {
-            let mut failure = error.failure();
+            let failure = error.failure();
             if !json {
-                // It may quote names and paths.
-                failure.message = shown(&failure.message);
                 tell_problems(&failure.details["problems"], output)?;
             }
             Ok(output.failure(json, &failure, error.exit())?)

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use crate::project::Problem;
-use crate::terminal::is_harmful;
+use crate::terminal::{is_harmful, shown};
 
 /// Exit codes of `kas` (`spec/protocol.md` §5). A task's own code passes through as it is.
 pub mod code {
@@ -60,7 +60,8 @@ impl Output<'_> {
             let error = json!({"code": code, "message": message, "details": details});
             self.json(&json!({"ok": false, "error": error}))?;
         } else {
-            writeln!(self.err, "kas: {}", error.message)?;
+            // It may quote names and paths.
+            writeln!(self.err, "kas: {}", shown(&error.message))?;
         }
         Ok(exit)
     }
