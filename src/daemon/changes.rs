@@ -8,7 +8,7 @@ use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
 use super::refusal::{Code, Refusal};
 use super::step::history_of;
 use super::view::{Confirmed, LaunchRequest, Launched, ProjectSummary, ReloadReport, What};
-use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, RunState, Size, TimeMs};
+use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::TaskDef;
 use crate::store::IdempotencyKey;
 
@@ -105,16 +105,16 @@ impl Handle {
     }
 
     /// Refuses what would end a run that nobody here can end; to wait for its end instead would be to wait for as long as it runs.
-    fn may_end(&self, instance: &Instance) -> Answer<()> {
-        let id = instance.id;
+    fn may_end(&self, id: InstanceId) -> Answer<()> {
         let refuse = |why: String, reason| Err(Refusal::new(Code::Unavailable, why).reason(reason));
-        match self.0.terminals.holder(id) {
+        let Some(terminal) = self.0.terminals.get(id) else { return Ok(()) };
+        match terminal.holder.get() {
             Some(holder) if holder.shim().is_read_only() => {
                 let version = holder.shim().hello().version;
                 let error = crate::shim::ClientError::ReadOnly(version);
                 refuse(format!("Instance {id} cannot be stopped: {error}."), "read_only")
             }
-            None if instance.state == RunState::Running => {
+            None if terminal.is_silent() => {
                 refuse(format!("Instance {id} cannot be stopped: its holder does not answer."), "holder")
             }
             Some(_) | None => Ok(()),
@@ -131,7 +131,7 @@ impl Handle {
             let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {}.", before.state));
             return Err(refusal.reason("not_running"));
         }
-        self.may_end(&before)?;
+        self.may_end(id)?;
         let actor = actor.clone();
         let Reply::Instance(instance) = self.ask(|reply| Input::Stop { reply, actor, id }).await? else {
             return Err(unexpected());
@@ -224,7 +224,7 @@ impl Handle {
     /// `not_found`, or what tmux or the store said.
     pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
         let live: Vec<_> = self.0.view.borrow().live.values().cloned().collect();
-        live.iter().filter(|run| run.project_id == *id).try_for_each(|run| self.may_end(run))?;
+        live.iter().filter(|run| run.project_id == *id).try_for_each(|run| self.may_end(run.id))?;
         let (actor, id) = (actor.clone(), id.clone());
         self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
     }

@@ -69,9 +69,20 @@ pub(super) struct LiveTerminal {
     /// Told when the shim has left.
     pub left: Notify,
     stopping: AtomicBool,
+    silent: AtomicBool,
 }
 
 impl LiveTerminal {
+    /// Whether its shim may live and has not answered since the daemon's start.
+    #[must_use]
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Release);
+    }
+
     /// From now on the run's end counts only when nothing of its tree lives.
     pub(super) fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -104,6 +115,7 @@ impl Terminals {
             holder: OnceLock::new(),
             left: Notify::new(),
             stopping: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         });
         self.runs.insert(id, terminal.clone());
         terminal

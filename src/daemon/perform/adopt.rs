@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::find::{Found, FoundRun, recorded_of};
 use super::performer::Performer;
+use crate::backend::BackendError;
 use crate::backend::tmux::Scan;
 use crate::daemon::input::{Input, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
@@ -72,6 +73,7 @@ impl Performer {
                     match self.carry_out(&decision, record, around).await {
                         Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
+                            self.set_silent(id, true);
                             let record = record.clone();
                             self.apart(move |it| async move { it.wait_for(record).await });
                         }
@@ -146,7 +148,13 @@ impl Performer {
             self.open_again(record, connected.as_ref());
             if let Some((client, events, spec)) = connected.take() {
                 let hello = *client.hello();
-                let window = self.hold_again(instance, (client, events), &spec, around.scan).await;
+                let window = match self.hold_again(instance, (client, events), &spec, around.scan).await {
+                    Ok(window) => window,
+                    Err(error) => {
+                        tracing::warn!(%id, %error, "the run's shim could not be taken up; it is looked at again");
+                        return Carried::Later;
+                    }
+                };
                 let at_gate = hello.phase == shim::Phase::Waiting;
                 reached = Some(Reached { at_gate, pid: hello.pid, window });
             }
@@ -217,9 +225,9 @@ impl Performer {
         ends: (Client, EventStream),
         spec: &Spec,
         scan: &Scan,
-    ) -> Option<WindowName> {
+    ) -> Result<Option<WindowName>, BackendError> {
         let id = instance.id;
-        let terminal = self.shared.terminals.get(id)?;
+        let Some(terminal) = self.shared.terminals.get(id) else { return Ok(None) };
         if ends.0.is_read_only() {
             self.say_read_only(instance, ends.0.hello().version).await;
         }
@@ -230,10 +238,8 @@ impl Performer {
             (_, BackendKind::Pty) | (None, BackendKind::Tmux) => None,
         };
         let names = window.as_ref().map(|it| (it.session_name.clone(), it.window_name.clone()));
-        if let Err(error) = self.attach(id, &terminal, ends, &spec.nonce, window).await {
-            tracing::error!(%id, %error, "the run's shim could not be taken up");
-        }
-        names
+        self.attach(id, &terminal, ends, &spec.nonce, window).await?;
+        Ok(names)
     }
 
     /// A shim that may live and does not answer: nothing is decided about its run until it does, or is gone.
@@ -256,12 +262,23 @@ impl Performer {
                 let around = Around { run: Some(run), scan: &scan, tmux };
                 match self.carry_out(&decision, &record, around).await {
                     Carried::Later => {}
-                    Carried::Out(None) => return,
-                    Carried::Out(Some(input)) => return self.wake(*input).await,
+                    Carried::Out(input) => {
+                        self.set_silent(instance.id, false);
+                        if let Some(input) = input {
+                            self.wake(*input).await;
+                        }
+                        return;
+                    }
                 }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(TRY_AGAIN_AT_LEAST_EVERY);
+        }
+    }
+
+    fn set_silent(&self, id: InstanceId, silent: bool) {
+        if let Some(terminal) = self.shared.terminals.get(id) {
+            terminal.set_silent(silent);
         }
     }
 

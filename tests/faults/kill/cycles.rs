@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::truth::{End, MARK, Truth, project};
-use crate::harness::{Backend, World};
+use crate::harness::{Answer, Backend, World};
 
 /// Tasks alive in every cycle.
 const ALIVE: usize = 50;
@@ -61,8 +61,8 @@ struct Soak {
 
 /// A caller's errand, and what came of it.
 enum Errand {
-    Launched(String, Option<u16>, Option<String>),
-    Stopped(String, Option<u16>),
+    Launched(String, Option<Answer>),
+    Stopped(String, Option<Answer>),
 }
 
 impl Soak {
@@ -89,10 +89,7 @@ impl Soak {
         let body = json!({"command": known.truth.command()});
         errands.spawn(async move {
             let answer = caller.try_post(&path, Some(&name), &body).await;
-            let status = answer.as_ref().map(|answer| answer.status);
-            let id =
-                answer.filter(|it| it.status == 202).map(|it| it.json()["id"].as_str().unwrap().to_owned());
-            Errand::Launched(name, status, id)
+            Errand::Launched(name, answer)
         });
     }
 
@@ -100,7 +97,7 @@ impl Soak {
         let (caller, path) = ((*self.world).clone(), format!("/api/v1/tasks/{id}/stop"));
         errands.spawn(async move {
             let answer = caller.try_post(&path, None, &json!({})).await;
-            Errand::Stopped(name, answer.map(|answer| answer.status))
+            Errand::Stopped(name, answer)
         });
     }
 
@@ -145,14 +142,22 @@ impl Soak {
     async fn hear(&mut self, mut errands: JoinSet<Errand>) {
         while let Some(errand) = errands.join_next().await {
             match errand.unwrap() {
-                Errand::Launched(_, None, _) | Errand::Stopped(_, None) => {}
-                Errand::Launched(name, Some(202), id) => self.known.get_mut(&name).unwrap().id = id,
-                // The limit counts stops that are not stored yet; asked for again later.
-                Errand::Launched(_, Some(429), _) => {}
-                Errand::Launched(name, status, _) => panic!("{name}: {status:?}"),
-                // It was over already when the stop was asked for again.
-                Errand::Stopped(name, Some(200 | 409)) => self.known.get_mut(&name).unwrap().stopped = true,
-                Errand::Stopped(name, status) => panic!("{name}: {status:?}"),
+                // Without an answer it is asked again.
+                Errand::Launched(_, None) | Errand::Stopped(_, None) => {}
+                Errand::Launched(name, Some(answer)) => match answer.status {
+                    202 => {
+                        let id = answer.json()["id"].as_str().unwrap().to_owned();
+                        self.known.get_mut(&name).unwrap().id = Some(id);
+                    }
+                    // The limit counts stops that are not stored yet; asked for again later.
+                    429 => {}
+                    status => panic!("launch of {name}: {status} {}", answer.json()),
+                },
+                Errand::Stopped(name, Some(answer)) => match answer.status {
+                    // It was over already when the stop was asked for again.
+                    200 | 409 => self.known.get_mut(&name).unwrap().stopped = true,
+                    status => panic!("stop of {name}: {status} {}", answer.json()),
+                },
             }
         }
     }
