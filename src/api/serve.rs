@@ -23,7 +23,7 @@ use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
 use super::{dispatch, error, failures};
-use crate::auth::peer_may_connect;
+use crate::auth::check_peer;
 use crate::daemon::{Code, Refusal};
 
 /// Connections at one time on TCP. What happens at the cap is [`Seats`]' matter.
@@ -112,12 +112,11 @@ impl Accept for ControlSocket {
 
 /// Whether the process at the other end belongs to this user.
 fn own_peer(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
-    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
-    if !same {
-        tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
+    let checked = check_peer(stream);
+    if let Err(error) = &checked {
+        tracing::warn!(%error, "a connection to the control socket was refused");
     }
-    same
+    checked.is_ok()
 }
 
 /// Connections that a listener may have at a time.
