@@ -23,13 +23,15 @@ use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
 use super::{dispatch, error, failures};
-use crate::auth::peer_may_connect;
+use crate::auth::check_peer;
 use crate::daemon::{Code, Refusal};
 
 /// Connections at one time on TCP. What happens at the cap is [`Seats`]' matter.
 const HTTP_CONNECTIONS: usize = 1024;
 /// The same on the control socket, counted apart so that the operator always gets through.
 const CONTROL_CONNECTIONS: usize = 256;
+/// Connections that wait in the kernel until they are accepted; the kernel of one for which there is no room tries again after a second.
+const BACKLOG: i32 = 1024;
 /// How long the head of a request may take to arrive, from the moment the connection is free for it; so this is also how long a connection
 /// may be idle. Then it is closed, and a part of a head is answered 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +59,9 @@ pub struct Listeners {
 
 /// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
 pub async fn serve(api: Api, listeners: Listeners) {
+    if let Some(Err(error)) = listeners.http.as_ref().map(|http| rustix::net::listen(http, BACKLOG)) {
+        tracing::warn!(%error, "a burst of connections will have to wait");
+    }
     tokio::join!(
         failures::tell(api.clone()),
         accept_loop(api.clone(), listeners.http),
@@ -107,12 +112,11 @@ impl Accept for ControlSocket {
 
 /// Whether the process at the other end belongs to this user.
 fn own_peer(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
-    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
-    if !same {
-        tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
+    let checked = check_peer(stream);
+    if let Err(error) = &checked {
+        tracing::warn!(%error, "a connection to the control socket was refused");
     }
-    same
+    checked.is_ok()
 }
 
 /// Connections that a listener may have at a time.

@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep};
 const LIMIT: Duration = Duration::from_secs(60);
 /// About how many bytes are read in a window; then nothing is until it is over, and the peer waits with the rest. Whoever sends what is
 /// no message yet, such as empty fragments, would otherwise keep a thread busy and be counted by nobody.
-const READ_BYTES: usize = 512 << 10;
-const READ_WINDOW: Duration = Duration::from_millis(100);
+const READ_BYTES: usize = 64 << 10;
+const READ_WINDOW: Duration = Duration::from_millis(10);
 
 /// A stream whose writes fail when the peer stalls them, and which is read at a pace.
 pub(super) struct Stall<I> {

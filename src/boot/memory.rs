@@ -13,7 +13,7 @@ const MAPPED_FROM: libc::c_int = 256 * 1024;
 const HEAPS: libc::c_int = 2;
 
 /// A crowd of connections that left is at least so many, and it is looked for so often.
-const CROWD: i64 = 64;
+const CROWD: i64 = 16;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Gives back to the system what connections took, after a crowd of them has left: their small blocks lie in heaps that shrink only from the

@@ -32,8 +32,8 @@ const OUTBOX_BYTES: usize = 64 << 10;
 const PINGS_LIMIT: u32 = 64;
 /// Messages heard in one window. At the cap the client is not listened to until the window is over, and waits with what it would say. It is far
 /// above what acknowledging the fastest output takes, one message for 32 KiB.
-const HEARD_LIMIT: u32 = 1_000;
-const HEARD_WINDOW: Duration = Duration::from_millis(100);
+const HEARD_LIMIT: u32 = 100;
+const HEARD_WINDOW: Duration = Duration::from_millis(10);
 /// Events sent in one turn.
 const EVENTS_AT_ONCE: usize = 32;
 /// How often the client is asked whether it lives.
