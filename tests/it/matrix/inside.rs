@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use kas::api::{Api, Door, Listeners, Surface, Vault, answer, bind_control, serve};
 use kas::auth::{Keys, NewSession, NewToken, SessionRecord, TokenRecord};
 use kas::backend::Scopes;
-use kas::config::Config;
+use kas::config::{Config, task_env};
 use kas::daemon::{self, Answer, AuditFilter, Facts, Handle, InstanceFilter, Parts, Places};
 use kas::lifecycle::OnRestart;
 use kas::model::{BackendKind, InstanceId, ProjectId, Scope, SharedTask, TimeMs};
@@ -163,7 +163,7 @@ impl Inside {
             instances: path("instances"),
             kas: env!("CARGO_BIN_EXE_kas").into(),
             scopes: Scopes::default(),
-            env: std::env::vars_os().filter(|(name, _)| name == "PATH").collect(),
+            env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH"), &[]),
             scrollback_lines: 100,
             boot_id: kas::journal::boot_id().unwrap(),
         };
