@@ -51,7 +51,7 @@ pub(super) fn oracle(needs: Needs, change: bool, cell: &Cell) -> Outcome {
         Site::Absent | Site::SameOrigin => true,
         Site::Typed => !acts,
         Site::Link => needs == Needs::Page,
-        Site::SameSite | Site::CrossSite | Site::Twice => false,
+        Site::Sibling | Site::Elsewhere | Site::Twice => false,
     };
     let holder = cell.credential.opens(cell.upgrade);
     let asks = matches!(needs, Needs::Any | Needs::Scope(_));
