@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use crate::project::{MAX_SOURCE_BYTES, Parsed, Problem, Source, parse, render};
+use crate::terminal::shown;
 
 /// A project's files as they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub fn read_source(path: &Path) -> Result<Source, Error> {
     let mut text = Vec::new();
     let mut file = File::from(fd).take(MAX_SOURCE_BYTES as u64 + 1);
     file.read_to_end(&mut text).map_err(|error| Error::io("read", path, error))?;
-    Ok(Source::new(shown(path), text))
+    Ok(Source::new(shown(&path.to_string_lossy()), text))
 }
 
 const fn described(kind: FileType) -> &'static str {
@@ -116,12 +117,6 @@ const fn described(kind: FileType) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::RegularFile | FileType::Symlink | FileType::Unknown => "something else",
     }
-}
-
-/// A path for people: control characters escaped, so that a name cannot write to a terminal.
-fn shown(path: &Path) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    path.to_string_lossy().chars().map(escape).collect()
 }
 
 #[cfg(test)]

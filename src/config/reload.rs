@@ -29,7 +29,7 @@ pub fn reload_report(old: &Config, new: &Config) -> ReloadReport {
         auto_readiness_review, max_review_fix_cycles, readiness_self_fix_max_lines, readiness_max_verify_cycles,
         pr_monitor.enabled, pr_monitor.poll_interval_sec, pr_monitor.reactions,
         limits.tasks_per_project, limits.tasks_per_operator, limits.transcript_bytes);
-    compare!(needs_restart: socket_path, http_addr, task_runner.backend, task_runner.pty_on_restart,
+    compare!(needs_restart: socket_path, http_addr, task_runner.backend, task_runner.pty_on_restart, task_runner.pass_env,
         task_runner.tmux.socket, task_runner.tmux.config, task_runner.tmux.output, limits.scrollback_lines);
     report
 }

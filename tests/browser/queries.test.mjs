@@ -119,6 +119,7 @@ for (const backend of ['tmux', 'pty']) {
       // A first terminal, so that the page knows the size of one.
       await runAdHoc(page, 'true');
       await endsWith(page, 'exit 0', 'done');
+      await page.waitForFunction(() => sessionStorage.getItem('kas.size') !== null);
       const expected = await oneTerminal(page, bytes);
       const { sent } = await live(page, bytes, TABS - 1);
       const typed = Buffer.from('g');

@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::soon;
 
 /// A connection of either kind.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 /// Somebody who asks the daemon.

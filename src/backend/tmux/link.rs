@@ -1,12 +1,17 @@
 //! One running control client: its process, its pipes, and who waits for which answer.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use rustix::io::{Errno, FdFlags};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::process::Child;
 
 use super::oneshot;
 use super::server::ServerId;
@@ -44,8 +49,8 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) struct Link<W> {
     child: Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
+    stdin: Sender,
+    stdout: Receiver,
     client: Client,
     outgoing: BytesMut,
     incoming: BytesMut,
@@ -107,7 +112,7 @@ impl<W> Link<W> {
         }
     }
 
-    fn spawn(settings: &Settings, session: SessionId) -> std::io::Result<Self> {
+    fn spawn(settings: &Settings, session: SessionId) -> io::Result<Self> {
         let mut command = oneshot::program(settings)?;
         let mut flags = format!("pause-after={PAUSE_AFTER_S},ignore-size");
         if settings.output() == TmuxOutput::Shim {
@@ -115,14 +120,16 @@ impl<W> Link<W> {
         }
         command.args(["-u", "-N"]).args(settings.socket_args()).arg("-C");
         command.args(["attach-session", "-E", "-f", &flags, "-t", &session.to_string()]);
-        command.stdin(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (stdin, stdout) = pipes.ok_or_else(|| std::io::Error::other("a child without pipes"))?;
+        let (its_stdin, stdin) = io::pipe()?;
+        let (stdout, its_stdout) = io::pipe()?;
+        let held = [above_its_own(&stdin)?, above_its_own(&stdout)?];
+        command.stdin(its_stdin).stdout(its_stdout).stderr(Stdio::null());
+        // SAFETY: between fork and exec it only makes system calls (prctl, getppid, fcntl): no allocation, no lock.
+        unsafe { command.pre_exec(die_together(held)) };
         Ok(Self {
-            child,
-            stdin,
-            stdout,
+            child: command.spawn()?,
+            stdin: Sender::from_owned_fd(stdin.into())?,
+            stdout: Receiver::from_owned_fd(stdout.into())?,
             client: Client::new(),
             outgoing: BytesMut::new(),
             incoming: BytesMut::with_capacity(READ_BYTES),
@@ -236,6 +243,30 @@ impl<W> Link<W> {
             Outcome::Lost => Err("the control client ended before the answer".to_owned()),
             Outcome::Refused => Err("too many commands wait for tmux".to_owned()),
         }
+    }
+}
+
+/// Above every descriptor that tmux opens itself: the kernel closes those of a dead process in order.
+const ABOVE_ITS_OWN: i32 = 40;
+
+fn above_its_own(end: &impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(end, ABOVE_ITS_OWN)?)
+}
+
+/// The client dies with the daemon, and holds the daemon's ends of its pipes until then. So the server learns of a killed daemon by its
+/// client's death and not by pipes that end: a control client whose output nobody takes any more it keeps for ever, and it ends itself
+/// ("not enough data") when a pane writes between such an end and the client's turn (tmux 3.3a, `control_all_done`, `control_append_data`).
+///
+/// The kernel counts the death of the thread that forked (`PR_SET_PDEATHSIG`); the runtime's live as long as the daemon.
+fn die_together(held: [OwnedFd; 2]) -> impl FnMut() -> io::Result<()> {
+    let daemon = rustix::process::getpid();
+    move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid() != Some(daemon) {
+            return Err(Errno::SRCH.into());
+        }
+        held.iter().try_for_each(|end| rustix::io::fcntl_setfd(end, FdFlags::empty()))?;
+        Ok(())
     }
 }
 

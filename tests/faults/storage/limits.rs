@@ -83,20 +83,7 @@ async fn on_a_machine_without_descriptors_connections_wait_and_runs_go_on() {
     let mut world = World::asleep(Backend::Pty, "");
     // Each thread counts its own calls.
     let rule = "inject=accept4:error=ENFILE:when=24+";
-    world.wrap(&[
-        "strace",
-        "-D",
-        "-I2",
-        "-f",
-        "--seccomp-bpf",
-        "-qq",
-        "-e",
-        "trace=accept4",
-        "-e",
-        rule,
-        "-o",
-        "/dev/null",
-    ]);
+    world.wrap(&["strace", "-D", "-I2", "-f", "-qq", "-e", "trace=accept4", "-e", rule, "-o", "/dev/null"]);
     world.start();
     world.project("demo", "project: demo\ntasks: {}").await;
     let ticking = "n=0; until [ -e ../go ]; do n=$((n+1)); echo line $n; sleep 0.02; done; exit 9";

@@ -73,6 +73,31 @@ async fn put_in_place(world: &World, fake: &Fake) {
     .await;
 }
 
+/// tmux keeps a control client whose output nobody takes any more, and goes on serving it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_daemon_leaves_no_control_client() {
+    let mut world = World::new(Backend::Tmux);
+    world.project("demo", NO_TASKS).await;
+    let flood = "read x; seq 1000000; touch printed; read x; exit 9";
+    let id = world.run_command("demo", flood).await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    let client = control_client_of(&world).await;
+    type_line(&mut viewer, &seen).await;
+    viewer.follow(&mut seen, |seen| seen.at > 10_000).await;
+    // Nothing is read any more, so all pipes fill up.
+    world.signal(Signal::STOP);
+    until("the flood is printed", || world.path("demo/printed").exists().then_some(())).await;
+    world.end(Signal::KILL);
+    until("no control client", || control_client(&world, "demo").is_none().then_some(())).await;
+    let number = client.as_raw_nonzero().get().unsigned_abs().into();
+    assert!(!crate::process::lives(number), "its process lives on");
+    world.start();
+    control_works(&world, "demo").await;
+    world.stop(&id).await;
+    world.fsck();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_client_that_is_killed_or_stopped_costs_no_byte() {
     let (mut world, fake) = Fake::world("");
