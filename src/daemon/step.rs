@@ -329,7 +329,9 @@ fn reached(live: &mut Live, found: Reached, now: TimeMs) -> Vec<Effect> {
     if found.at_gate {
         let known = || instance.tmux_session.clone().zip(instance.tmux_window.clone());
         let window = found.window.or_else(known);
-        return placed(live, Placement { backend, window });
+        let effects = placed(live, Placement { backend, window });
+        // A stop that could not be told before is told now, and its end is what is waited for.
+        return if live.run.stop.is_some() { vec![Effect::StopTree(id)] } else { effects };
     }
     let effects = found.pid.map_or_else(Vec::new, |pid| started(live, pid, now));
     if effects.is_empty() && live.run.stop.is_some() {
@@ -954,6 +956,7 @@ mod tests {
         assert!(step(&mut state, reached(false, Some(7)), NOW).is_empty());
         step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
         assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["stop tree"]);
+        assert_eq!(words(&step(&mut state, reached(true, None), NOW)), ["stop tree"]);
     }
 
     #[test]

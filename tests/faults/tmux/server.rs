@@ -153,6 +153,10 @@ async fn a_stopped_server_stops_nothing_else() {
     viewer.follow(&mut seen, |seen| seen.at > at + 60).await;
     let stalled = since.elapsed();
     assert!(stalled < promised(Duration::from_secs(8)), "{stalled:?} without a byte");
+    if crate::long() {
+        // A minute's ticks.
+        viewer.follow(&mut seen, |seen| seen.at > at + 18_000).await;
+    }
     let during = slow_answer(&world, &id).await;
     println!("p99 {usual:?} before, {during:?} during; output stood still for {stalled:?}");
     // Who waits for tmux waits for seconds, with each question.
