@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 
 use super::request::Request;
 use super::route::{Access, Found, Surface};
+use super::seats::{self, Seat};
 use super::state::Api;
 use super::{error, headers, page, route};
 use crate::auth;
@@ -37,6 +38,9 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
     let path = parts.uri.path();
     let found = route::find(surface, &parts.method, path);
     let actor = admit(api, surface, &parts, &found)?;
+    if actor.is_some() && !parts.extensions.get::<Seat>().is_none_or(Seat::keep) {
+        return Err(seats::pushed_out());
+    }
     match found {
         Found::Route(route, params) => {
             check_scope(route.access, actor.as_ref())?;

@@ -18,6 +18,7 @@ mod projects;
 mod query;
 mod request;
 mod route;
+mod seats;
 mod serve;
 mod session;
 mod socket;

@@ -70,13 +70,15 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     };
     let (close, closing) = watch::channel(false);
     let Daemon { handle, door, listeners, paths, bound, _lock } = daemon;
-    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
+    let metrics = handle.metrics();
+    let api = Api::new(handle.clone(), door, std::sync::Arc::clone(&metrics), closing);
     let mut serving = std::pin::pin!(serve(api, listeners));
     tell_ready(&options, &paths, bound)?;
     notifier.ready();
     tokio::select! {
         () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
         () = notifier.keep_telling(&handle) => {}
+        () = memory::give_back(&metrics) => {}
         () = signals.until_shutdown(&handle, &notifier) => {}
     }
     tracing::info!("shutting down; tasks live on");
