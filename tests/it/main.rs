@@ -29,6 +29,7 @@ mod shim;
 mod simulation;
 mod store_story;
 mod tidy;
+mod tls;
 mod tmux;
 mod window;
 mod ws;
