@@ -3,14 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::config::{self, ensure_private_dir, private_listener};
 
 /// How often it is looked whether the socket is still where callers look for it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -19,8 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The directory could be somebody else's.
-    #[error("{0} must be a directory of yours that only you can enter (chmod 700)")]
-    UnsafeDirectory(PathBuf),
+    #[error(transparent)]
+    UnsafeDirectory(#[from] config::Error),
     /// Something that is not a socket has the name.
     #[error("{0} is in the way: it is not a socket")]
     InTheWay(PathBuf),
@@ -101,31 +101,13 @@ fn bind(path: &Path) -> Result<(UnixListener, Identity), ServeError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io(io::ErrorKind::InvalidInput.into()));
     };
-    let directory = private_directory(parent)?;
+    let directory = ensure_private_dir(parent)?;
     // Going by the open directory, nobody can exchange it under us, and a path longer than a socket address does not matter.
     let inside = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
     remove_leftover(&inside, path)?;
-    let listener = UnixListener::bind(&inside).map_err(io)?;
-    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let listener = private_listener(&inside).and_then(UnixListener::from_std).map_err(io)?;
     let facts = fs::symlink_metadata(&inside).map_err(io)?;
     Ok((listener, (facts.dev(), facts.ino())))
-}
-
-/// Opens a directory, made when missing, and makes sure that it is ours and nobody else's.
-fn private_directory(path: &Path) -> Result<fs::File, ServeError> {
-    let io = |error| ServeError::Io { path: path.to_owned(), error };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-    let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let directory = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let directory = directory.map_err(|_| ServeError::UnsafeDirectory(path.to_owned()))?;
-    let facts = directory.metadata().map_err(io)?;
-    let ours = facts.uid() == rustix::process::geteuid().as_raw();
-    if ours && facts.mode() & 0o077 == 0 {
-        Ok(directory)
-    } else {
-        Err(ServeError::UnsafeDirectory(path.to_owned()))
-    }
 }
 
 fn remove_leftover(inside: &Path, shown: &Path) -> Result<(), ServeError> {

@@ -1,18 +1,20 @@
 //! The door: who asks, and the credentials the API hands out.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderName;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::error::{invalid, not_found};
 use super::route::Surface;
 use crate::auth::{
-    self, Access, Admitted, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
+    self, Access, Admitted, Failures, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
+    ToldFailures,
 };
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, Scope, TimeMs};
@@ -34,10 +36,16 @@ pub struct Door {
     vault: Box<dyn Vault>,
     /// Told whenever a credential was taken back.
     changed: watch::Sender<()>,
+    failures: Mutex<Failures>,
+    /// Told whenever a credential did not work.
+    failed: Notify,
 }
 
 /// How often somebody who stays is asked whether their credential has expired.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How late an answer is to somebody who presents one wrong credential after another.
+const LATE: Duration = Duration::from_millis(250);
 
 /// What opens a browser session.
 pub(super) enum Entry {
@@ -65,6 +73,8 @@ impl Door {
             serves_pages,
             vault: Box::new(vault),
             changed: watch::Sender::new(()),
+            failures: Mutex::default(),
+            failed: Notify::new(),
         }
     }
 
@@ -84,17 +94,44 @@ impl Door {
         parts: &Parts,
         access: Access,
         now: TimeMs,
-    ) -> Answer<Option<Actor>> {
+    ) -> Result<Option<Actor>, auth::Refusal> {
         let surface = match surface {
             Surface::Http => auth::Surface::Http,
             Surface::Control => auth::Surface::Socket,
         };
         let facts = facts(parts, access);
-        match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now) {
-            Ok(Admitted::Anybody) => Ok(None),
-            Ok(Admitted::Actor(actor)) => Ok(Some(actor)),
-            Err(refused) => Err(refusal(refused)),
+        match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now)? {
+            Admitted::Anybody => Ok(None),
+            Admitted::Actor(actor) => Ok(Some(actor)),
         }
+    }
+
+    // ---- credentials that do not work
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        // No count is left half done by a panic.
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a credential that did not work, and holds its answer back when this peer presented many. Who comes without an address was
+    /// let in already.
+    pub(super) async fn failed(&self, peer: Option<IpAddr>) {
+        let Some(peer) = peer else { return };
+        let late = self.failures().note(peer, TimeMs::now());
+        self.failed.notify_one();
+        if late {
+            tokio::time::sleep(LATE).await;
+        }
+    }
+
+    /// Waits until there is a failure that was not taken; at once when there is one already.
+    pub(super) async fn failures_to_tell(&self) {
+        self.failed.notified().await;
+    }
+
+    /// The failures since this was last asked.
+    pub(super) fn take_failures(&self) -> Option<ToldFailures> {
+        self.failures().take()
     }
 
     /// Exchanges a ticket, or a shared token, for a session: the `Set-Cookie` value, the page's key and the scope.
@@ -189,7 +226,7 @@ const KEY: HeaderName = HeaderName::from_static("x-kas-key");
 /// What the gate looks at, taken from a request's head.
 fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
     let all = |name: HeaderName| parts.headers.get_all(name).iter().map(|it| it.as_bytes()).collect();
-    let one = |name: HeaderName| parts.headers.get(name).map(|it| it.as_bytes());
+    let one = |name: HeaderName| sole(&parts.headers, &name);
     RequestFacts {
         access,
         method: parts.method.as_str(),
@@ -207,11 +244,19 @@ fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
     }
 }
 
-fn refusal(refused: auth::Refusal) -> Refusal {
+/// What a header says that is sent once. Several say something that no rule knows, so none of them is believed.
+fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.as_bytes();
+    Some(if values.next().is_none() { first } else { b"" })
+}
+
+/// A refusal of the gate as the API tells it.
+pub(super) fn refusal(refused: auth::Refusal) -> Refusal {
     let code = match refused {
         auth::Refusal::Host => Code::Misdirected,
         auth::Refusal::Origin => Code::Forbidden,
-        auth::Refusal::Credential => Code::Unauthorized,
+        auth::Refusal::Credential | auth::Refusal::Wrong => Code::Unauthorized,
         auth::Refusal::ContentType => Code::InvalidRequest,
     };
     Refusal::new(code, refused.to_string()).reason(refused.word())

@@ -10,6 +10,7 @@ mod dispatch;
 mod door;
 mod error;
 mod events;
+mod failures;
 mod headers;
 mod health;
 mod instances;
@@ -30,6 +31,7 @@ mod transcript;
 mod wire;
 
 pub use control_socket::{ControlSocket, ServeError, bind_control};
+pub use dispatch::answer;
 pub use door::{Door, Vault};
 pub use route::{Access, ROUTES, Route, Surface};
 pub use serve::{Listeners, Web, serve};

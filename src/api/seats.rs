@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::request::Parts;
 use tokio::sync::{Notify, watch};
 
 use crate::daemon::{Code, Refusal};
@@ -73,6 +74,7 @@ pub(super) struct Seat(Arc<Place>);
 
 struct Place {
     number: u64,
+    peer: Option<IpAddr>,
     known: AtomicBool,
     cut: Arc<Notify>,
     shared: Arc<Shared>,
@@ -88,7 +90,8 @@ impl Seats {
     /// A place for a connection from this address; on the control socket there is none.
     pub(super) fn take(&self, peer: Option<IpAddr>) -> Result<Seat, Full> {
         let cut = Arc::new(Notify::new());
-        let held = Held { peer: peer.map(network), known: false, cut: Arc::clone(&cut) };
+        let peer = peer.map(network);
+        let held = Held { peer, known: false, cut: Arc::clone(&cut) };
         let taken = self.0.table().take(held);
         let metrics = &self.0.metrics;
         let (number, pushed) = taken.inspect_err(|_| metrics.connections_refused.inc())?;
@@ -97,7 +100,7 @@ impl Seats {
         }
         metrics.connections.inc();
         self.0.living.send_modify(|living| *living += 1);
-        let place = Place { number, known: AtomicBool::new(false), cut, shared: Arc::clone(&self.0) };
+        let place = Place { number, peer, known: AtomicBool::new(false), cut, shared: Arc::clone(&self.0) };
         Ok(Seat(Arc::new(place)))
     }
 
@@ -105,6 +108,11 @@ impl Seats {
     pub(super) async fn all_free(&self) {
         let _ = self.0.living.subscribe().wait_for(|living| *living == 0).await;
     }
+}
+
+/// Whom a request came from, as [`Seat::peer`] tells it.
+pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Seat>().and_then(Seat::peer)
 }
 
 impl Shared {
@@ -125,6 +133,11 @@ impl Seat {
         held.known = true;
         self.0.known.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// Whose it is: an address, or the network of one; `None` on the control socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.0.peer
     }
 
     /// Waits until the place is somebody else's.

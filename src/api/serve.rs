@@ -23,8 +23,8 @@ use super::route::Surface;
 use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
-use super::{dispatch, error};
-use crate::auth::peer_may_connect;
+use super::{dispatch, error, failures};
+use crate::auth::check_peer;
 use crate::daemon::{Code, Refusal};
 use crate::tls::{Opened, Tls};
 
@@ -74,7 +74,11 @@ pub async fn serve(api: Api, listeners: Listeners) {
     {
         tracing::warn!(%error, "a burst of connections will have to wait");
     }
-    tokio::join!(accept_loop(api.clone(), listeners.http), accept_loop(api, listeners.control));
+    tokio::join!(
+        failures::tell(api.clone()),
+        accept_loop(api.clone(), listeners.http),
+        accept_loop(api, listeners.control),
+    );
 }
 
 /// Something that brings connections.
@@ -131,12 +135,11 @@ impl Accept for ControlSocket {
 
 /// Whether the process at the other end belongs to this user.
 fn own_peer(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
-    let same = peer_may_connect(peer, rustix::process::geteuid().as_raw());
-    if !same {
-        tracing::warn!(?peer, "a connection to the control socket was refused: not this user's");
+    let checked = check_peer(stream);
+    if let Err(error) = &checked {
+        tracing::warn!(%error, "a connection to the control socket was refused");
     }
-    same
+    checked.is_ok()
 }
 
 /// Connections that a listener may have at a time.

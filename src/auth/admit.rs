@@ -75,9 +75,12 @@ pub enum Refusal {
     /// 403: sent by a page that is not ours.
     #[error("requests from other sites are not taken")]
     Origin,
-    /// 401: no credential, or one that does not work.
+    /// 401: no credential, or not all of one.
     #[error("a credential is needed: a bearer token, or run `kas open`")]
     Credential,
+    /// 401: a credential that does not work. Only these count as failures of whoever sent them.
+    #[error("this credential does not work: bring another bearer token, or run `kas open`")]
+    Wrong,
     /// 400: a change must say that it is JSON, which no foreign form can.
     #[error("send Content-Type: application/json")]
     ContentType,
@@ -90,7 +93,7 @@ impl Refusal {
         match self {
             Self::Host => 421,
             Self::Origin => 403,
-            Self::Credential => 401,
+            Self::Credential | Self::Wrong => 401,
             Self::ContentType => 400,
         }
     }
@@ -101,7 +104,7 @@ impl Refusal {
         match self {
             Self::Host => "host",
             Self::Origin => "origin",
-            Self::Credential => "credential",
+            Self::Credential | Self::Wrong => "credential",
             Self::ContentType => "content_type",
         }
     }
@@ -160,21 +163,31 @@ fn credential(
     facts: &RequestFacts<'_>,
     now: TimeMs,
 ) -> Result<Actor, Refusal> {
-    let actor = match facts.authorization.as_slice() {
+    match facts.authorization.as_slice() {
         [] => session(keys, cookie_name, facts, now),
-        [header] => bearer(header).and_then(|secret| keys.bearer(secret, now)),
-        _ => None,
-    };
-    actor.ok_or(Refusal::Credential)
+        [header] => bearer(header).and_then(|secret| keys.bearer(secret, now)).ok_or(Refusal::Wrong),
+        _ => Err(Refusal::Wrong),
+    }
 }
 
-fn session(keys: &mut Keys, cookie_name: &str, facts: &RequestFacts<'_>, now: TimeMs) -> Option<Actor> {
+/// A cookie comes along by itself, also to a page that was never let in, so it is no attempt without its other half.
+fn session(
+    keys: &mut Keys,
+    cookie_name: &str,
+    facts: &RequestFacts<'_>,
+    now: TimeMs,
+) -> Result<Actor, Refusal> {
     let cookies = cookies(&facts.cookie, cookie_name);
     if facts.is_upgrade {
-        return keys.socket_session(&cookies, ticket(&facts.protocols)?, now);
+        let ticket = ticket(&facts.protocols).ok_or(Refusal::Credential)?;
+        return keys.socket_session(&cookies, ticket, now).ok_or(Refusal::Wrong);
     }
-    let key = std::str::from_utf8(facts.key?).ok()?;
-    cookies.into_iter().find_map(|cookie| keys.session(cookie, key, now))
+    let key = facts.key.ok_or(Refusal::Credential)?;
+    if cookies.is_empty() {
+        return Err(Refusal::Credential);
+    }
+    let key = std::str::from_utf8(key).map_err(|_| Refusal::Wrong)?;
+    cookies.into_iter().find_map(|cookie| keys.session(cookie, key, now)).ok_or(Refusal::Wrong)
 }
 
 /// The secret of `Bearer <secret>`; the scheme's case does not matter (RFC 9110, §11.1).

@@ -171,7 +171,7 @@ fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
         instances: paths.instances.clone(),
         kas: std::env::current_exe().context("this program's own path")?,
         scopes: Scopes::new(env),
-        env: config::task_env(env.vars()),
+        env: config::task_env(env.vars(), &config.task_runner.pass_env),
         scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),
         boot_id: crate::journal::boot_id().context("this boot's id")?,
     })

@@ -1,7 +1,8 @@
 //! What every command starts from: the daemon, the project, and the run a name stands for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::output::Output;
 use crate::client::{Client, Registered, Run};
 use crate::config::{Env, Paths, find_project, load};
 use crate::model::{InstanceId, ProjectId, TaskName};
+use crate::terminal::shown;
 
 /// The most projects or runs looked at; far beyond what one daemon keeps.
 pub(super) const MAX_LISTED: usize = 10_000;
@@ -51,7 +53,7 @@ impl<'a> Context<'a> {
 
     /// Says something beside the result.
     pub(super) fn remark(&mut self, sentence: &str) -> Result<(), Error> {
-        Ok(writeln!(self.output.err, "kas: {sentence}")?)
+        Ok(writeln!(self.output.err, "kas: {}", shown(sentence))?)
     }
 
     /// The directory of the project around the current directory.
@@ -96,6 +98,7 @@ impl<'a> Context<'a> {
             return Ok(id);
         }
         let Some(dir) = self.project_dir()? else { return Err(no_project()) };
+        refuse_foreign(&dir)?;
         let dir = dir.to_string_lossy();
         let added = self.client.post("/v1/repos", &json!({ "path": dir })).await?;
         let id = added["project"].as_str().unwrap_or_default().to_owned();
@@ -123,6 +126,21 @@ impl<'a> Context<'a> {
 /// Reads a name as an instance id. Ids begin with a digit and task names do not.
 pub(super) fn instance_id(name: &str) -> Option<InstanceId> {
     name.starts_with(|c: char| c.is_ascii_digit()).then(|| name.parse().ok()).flatten()
+}
+
+/// Refuses to register by itself what another user may have put in the way: a project is looked for upwards, and its tasks run as this user.
+fn refuse_foreign(dir: &Path) -> Result<(), Error> {
+    for path in [dir.to_owned(), dir.join(".kaged"), dir.join(".kaged/project.yaml")] {
+        let (owner, own) = (fs::metadata(&path)?.uid(), rustix::process::geteuid().as_raw());
+        if owner != own && owner != 0 {
+            let (path, dir) = (path.display(), dir.display());
+            let message = format!(
+                "{path} belongs to user {owner}; `kas daemon add {dir}` registers it if you trust it"
+            );
+            return Err(Error::NotPermitted { message, reason: "not_ours" });
+        }
+    }
+    Ok(())
 }
 
 fn no_project() -> Error {

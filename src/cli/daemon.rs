@@ -9,7 +9,8 @@ use super::context::Context;
 use super::dispatch::asked;
 use super::error::Error;
 use super::output::code;
-use super::table::{shown, span};
+use super::table::span;
+use crate::terminal::shown;
 
 mod install;
 mod process;
@@ -100,7 +101,7 @@ async fn add(path: &Path, mut context: Context<'_>) -> Result<u8, Error> {
         .map_err(|error| Error::not_found("path", format!("{}: {error}", path.display())))?;
     let full = full.to_str().ok_or_else(|| Error::usage("path", "the path is not UTF-8"))?;
     let added = context.client.post("/v1/repos", &json!({ "path": full })).await?;
-    let sentence = format!("added {} ({full})", added["project"].as_str().unwrap_or_default());
+    let sentence = format!("added {} ({})", added["project"].as_str().unwrap_or_default(), shown(full));
     context.print(&added, &sentence)?;
     Ok(code::OK)
 }

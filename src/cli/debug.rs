@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
+use super::output::harmless_json;
 use crate::control::replay::{Record, Replay, Summary, Value, describe};
 use crate::control::{Event, PaneId};
 
@@ -142,7 +143,7 @@ fn show_events(replay: &mut Replay, out: &mut impl Write, style: Style) -> io::R
                 writeln!(out, "{}", words(&describe(event)))?;
             }
             (Style::Json(wanted), event) if wanted.is_none() || wanted == pane => {
-                writeln!(out, "{}", json(&describe(event)))?;
+                writeln!(out, "{}", harmless_json(&json(&describe(event))))?;
             }
             (Style::Raw(_) | Style::Words(_) | Style::Json(_), _) => {}
         }

@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use super::args::{Args, Command, Global};
 use super::context::Context;
 use super::error::Error;
+use super::filter::Guard;
 use super::output::{Failure, Output, code};
-use super::table::shown;
 use super::{attach, check, daemon, debug, list, logs, open, run as run_task, runs, schema, token, wait};
+use crate::terminal::shown;
 
 /// Does what the arguments say; `argv` begins with the program's name.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let argv: Vec<OsString> = argv.into_iter().collect();
-    let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
+    let (mut out, mut err) = (Guard::new(anstream::stdout()), Guard::new(anstream::stderr()));
     let mut output = Output { out: &mut out, err: &mut err };
     let exit = match Args::try_parse_from(&argv) {
         Ok(args) => command(args, &mut output),
@@ -38,10 +39,8 @@ fn command(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
     match perform(args, output) {
         Err(error) if error.is_broken_pipe() => Err(error),
         Err(error) => {
-            let mut failure = error.failure();
+            let failure = error.failure();
             if !json {
-                // It may quote names and paths.
-                failure.message = shown(&failure.message);
                 tell_problems(&failure.details["problems"], output)?;
             }
             Ok(output.failure(json, &failure, error.exit())?)

@@ -1,6 +1,8 @@
 //! A command's output, made safe to show: as plain text, or as it is but without questions the terminal would answer.
 
-use super::table::is_harmful;
+use std::io::{self, Write};
+
+use crate::terminal::is_harmful;
 
 const ESC: u8 = 0x1b;
 /// The most bytes kept of an escape sequence that is not complete yet; no question is longer.
@@ -11,6 +13,8 @@ const MAX_SEQUENCE_BYTES: usize = 4096;
 pub(super) enum Policy {
     /// Text and newlines; what would change the order of text is escaped.
     Text,
+    /// The same with colours and styles: what `kas` itself says, whatever it quotes.
+    Styled,
     /// Everything but questions: an answer to one would be read as typing.
     Mute,
     /// Everything.
@@ -91,15 +95,20 @@ impl Filter {
             // ENQ asks, too, and C1 controls spelt in UTF-8 begin sequences.
             (Policy::Mute, [0x05] | [0xc2, 0x80..=0x9f]) => {}
             (Policy::Mute, all) => out.extend_from_slice(all),
-            (Policy::Text, all) => self.text(all, out),
+            (Policy::Text | Policy::Styled, all) => self.text(all, out),
         }
         self.held = held;
         self.held.clear();
     }
 
     fn text(&mut self, character: &[u8], out: &mut Vec<u8>) {
-        if std::mem::take(&mut self.carriage) && character != b"\r" && character != b"\n" {
-            out.push(b'\n');
+        if std::mem::take(&mut self.carriage) && character != b"\r" {
+            match (character, self.policy) {
+                // In raw mode a line ends with both.
+                (b"\n", Policy::Styled) => out.push(b'\r'),
+                (b"\n", _) => {}
+                _ => out.push(b'\n'),
+            }
         }
         match character {
             b"\n" | b"\t" => out.extend_from_slice(character),
@@ -183,6 +192,7 @@ impl Filter {
             Policy::Open => true,
             Policy::Mute => !is_question(&self.held),
             Policy::Text => false,
+            Policy::Styled => is_style(&self.held),
         };
         if keep && !self.long {
             out.extend_from_slice(&self.held);
@@ -199,6 +209,37 @@ const fn utf8_len(first: u8) -> usize {
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
         _ => 1,
+    }
+}
+
+/// Whether the sequence sets colours and styles and nothing else (SGR, ECMA-48 §8.3.117).
+fn is_style(sequence: &[u8]) -> bool {
+    let [ESC, b'[', parameters @ .., b'm'] = sequence else { return false };
+    parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'))
+}
+
+/// Passes on what is written to it, all but what could do more to a terminal than to show styled lines of text.
+pub(super) struct Guard<W> {
+    inner: W,
+    filter: Filter,
+}
+
+impl<W: Write> Guard<W> {
+    pub(super) const fn new(inner: W) -> Self {
+        Self { inner, filter: Filter::new(Policy::Styled) }
+    }
+}
+
+impl<W: Write> Write for Guard<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = Vec::with_capacity(bytes.len());
+        self.filter.feed(bytes, &mut text);
+        self.inner.write_all(&text)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -259,6 +300,14 @@ mod tests {
         check("é€😀\u{9b}31m\u{202e}x".as_bytes(), "é€😀31m\\u{202e}x");
         check(b"\xff\xc3(\xe2\x82", "\u{fffd}\u{fffd}(");
         check(b"\x1b[3\x18ok\x1b[\x1b[mok", "okok");
+    }
+
+    #[test]
+    fn what_kas_says_has_styles_and_lines_and_no_more() {
+        let check = |input: &str, expect: &str| check(Policy::Styled, input.as_bytes(), expect.as_bytes());
+        check("\x1b[1m\x1b[38;5;9mred\x1b[0m\r\nx\ny\rz", "\x1b[1m\x1b[38;5;9mred\x1b[0m\r\nx\ny\nz");
+        check("a\x1b[2J\x1b[>4m\x1b[?1mb\x1b]0;t\x07\x1b]52;c;QQ==\x1b\\c\x1bcd\x07", "abcd");
+        check("\u{9b}31m\u{9d}0;t\u{9c}\u{202e}x", "31m0;t\\u{202e}x");
     }
 
     #[test]

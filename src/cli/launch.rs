@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::Error;
-use super::table::shown;
 use super::tty;
 use crate::client::{Question, Run, Started};
+use crate::terminal::shown;
 
 /// Launches what `request` says. `yes` answers the question of a task with `confirm: true` beforehand.
 ///

@@ -116,7 +116,7 @@ impl Printer {
     }
 
     fn is_raw(&self) -> bool {
-        self.filter.policy != Policy::Text
+        matches!(self.filter.policy, Policy::Mute | Policy::Open)
     }
 
     fn print(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use crate::project::Problem;
+use crate::terminal::{is_harmful, shown};
 
 /// Exit codes of `kas` (`spec/protocol.md` §5). A task's own code passes through as it is.
 pub mod code {
@@ -46,7 +47,7 @@ impl Output<'_> {
     /// # Errors
     /// Those of the stream.
     pub fn json(&mut self, value: &Value) -> io::Result<()> {
-        writeln!(self.out, "{value}")
+        writeln!(self.out, "{}", harmless(value))
     }
 
     /// Says what failed: on stderr, or with `json` as an error body (`spec/protocol.md` §2) on stdout. Returns `exit`.
@@ -59,10 +60,25 @@ impl Output<'_> {
             let error = json!({"code": code, "message": message, "details": details});
             self.json(&json!({"ok": false, "error": error}))?;
         } else {
-            writeln!(self.err, "kas: {}", error.message)?;
+            // It may quote names and paths.
+            writeln!(self.err, "kas: {}", shown(&error.message))?;
         }
         Ok(exit)
     }
+}
+
+/// The JSON text of a value in one line that cannot write to a terminal: what JSON itself lets stand, such as C1 controls and marks that
+/// turn the order of text around, is escaped.
+#[must_use]
+pub fn harmless(value: &Value) -> String {
+    harmless_json(&value.to_string())
+}
+
+/// The same for JSON text of one line.
+pub(super) fn harmless_json(text: &str) -> String {
+    // Outside of its strings JSON has no such character, and none of them is beyond the 16 bits of an escape.
+    let escaped = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// The parts of an error body.
@@ -81,4 +97,18 @@ pub struct Failure<'a> {
 pub fn problem_json(problem: &Problem) -> Value {
     let Problem { file, line, column, path, message, hint, span: _ } = problem;
     json!({"file": file, "line": line, "column": column, "path": path, "message": message, "hint": hint})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_on_a_terminal_is_only_json() {
+        let value = json!({"a\u{9b}31m": "\u{1b}]0;t\u{7}\u{7f}\u{202e}é€😀\"\\\n"});
+        let text = harmless(&value);
+        assert!(!text.chars().any(is_harmful), "{text}");
+        assert!(text.contains("é€😀"));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Show the output until it ends, and end with its code (128+n for a signal)
     #[arg(long, short)]
     wait: bool,
+    /// With --wait: the output with all that moves cursors and changes terminals, but for questions to the terminal
+    #[arg(long, requires = "wait")]
+    raw: bool,
     /// Do not ask before a task with `confirm: true`
     #[arg(long, short)]
     yes: bool,
@@ -51,7 +54,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         return Ok(code::FAILED);
     };
     if args.wait {
-        return wait(run, context).await;
+        return wait(run, args.raw, context).await;
     }
     context.print(&run.json, &sentence(&run))?;
     Ok(code::OK)
@@ -102,10 +105,14 @@ fn cwd(args: &Args, context: &Context<'_>) -> Result<Option<String>, Error> {
         .map_err(|it| Error::usage("cwd", format!("{} is not UTF-8", it.display())))
 }
 
-/// Shows the output as it comes: as it is on a terminal, but for questions to it; as text elsewhere.
-async fn wait(run: Run, mut context: Context<'_>) -> Result<u8, Error> {
+/// Shows the output as it comes: on a terminal with its colours, elsewhere as text.
+async fn wait(run: Run, raw: bool, mut context: Context<'_>) -> Result<u8, Error> {
     if !context.global.json {
-        let policy = if std::io::stdout().is_terminal() { Policy::Mute } else { Policy::Text };
+        let policy = match (raw, std::io::stdout().is_terminal()) {
+            (true, _) => Policy::Mute,
+            (false, true) => Policy::Styled,
+            (false, false) => Policy::Text,
+        };
         let mode = crate::client::Mode::View;
         let watch = Watch::open(&context.client, &run.project, run.id, Some(0), mode).await?;
         follow(watch, Printer::new(policy, None), &mut context).await?;

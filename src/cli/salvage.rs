@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
+use super::output::harmless;
 use super::table;
 use crate::config::{Env, Paths};
 use crate::journal::{self, Ending, ExitRecord, Reader, Spec};
@@ -26,7 +27,7 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<u8> {
     let items: Vec<Value> = ids.into_iter().map(|id| item(&paths.instances, id)).collect();
     let mut out = io::stdout().lock();
     if as_json {
-        writeln!(out, "{}", json!({ "items": items }))?;
+        writeln!(out, "{}", harmless(&json!({ "items": items })))?;
         return Ok(0);
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

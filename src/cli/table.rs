@@ -1,6 +1,8 @@
-//! Tables for people, and text that cannot write to their terminal.
+//! Tables for people.
 
 use std::io::{self, Write};
+
+use crate::terminal::shown;
 
 /// The narrowest a last column is cut to.
 const MIN_LAST: usize = 10;
@@ -42,20 +44,6 @@ fn cut(text: &str, room: usize) -> String {
     text.chars().take(room - 1).chain(['…']).collect()
 }
 
-/// Whether a character could move the cursor, change the terminal or the order of the text around it.
-pub(super) fn is_harmful(c: char) -> bool {
-    let mark = matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
-    c.is_control() || mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A name or command as one harmless line: such characters are escaped.
-pub(super) fn shown(text: &str) -> String {
-    let escaped = |c: char| {
-        if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() }
-    };
-    text.chars().map(escaped).collect()
-}
-
 /// A span of time in its largest unit: `850ms`, `12s`, `3m`, `5h`, `2d`.
 pub(super) fn span(ms: i64) -> String {
     match ms.max(0) {
@@ -70,6 +58,7 @@ pub(super) fn span(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::is_harmful;
 
     fn table(rows: &[[&str; 2]], width: Option<usize>) -> String {
         let rows: Vec<Vec<String>> =

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Error, Refused};
+use crate::auth::check_peer;
 
 /// The most bytes of a JSON answer; more is nonsense.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -130,8 +131,11 @@ impl Client {
         Ok(Answer { response, _driver: driver })
     }
 
+    /// Connects to the daemon, and to nobody else: where the socket should be, another user may have put theirs.
     pub(super) async fn connect(&self) -> Result<UnixStream, Error> {
-        UnixStream::connect(&self.socket).await.map_err(|error| {
+        let connected = UnixStream::connect(&self.socket).await;
+        let checked = connected.and_then(|stream| check_peer(&stream).map(|()| stream));
+        checked.map_err(|error| {
             let socket = self.socket.clone();
             let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
             if absent { Error::NotRunning { socket } } else { Error::Connect { socket, error } }

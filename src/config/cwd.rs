@@ -59,14 +59,26 @@ pub fn project_cwd(root: &Path, relative: Option<&str>) -> Result<Cwd, CwdError>
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
-    let dir = open_beneath(&top, relative, flags).map_err(failed)?;
+    let dir = open_beneath(&top, Path::new(relative), flags, ResolveFlags::empty()).map_err(failed)?;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     let path = real.map_err(|source| CwdError::NotFound { path: path.clone(), source })?;
     Ok(Cwd { dir, path })
 }
 
-fn open_beneath(top: &OwnedFd, relative: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+/// Opens a directory that [`project_cwd`] found, `below` the project's `root`, to run in. It was recorded by its path without links, so by now there
+/// must be none on the way, to the root either.
+///
+/// # Errors
+/// What the kernel said, [`Errno::LOOP`] for a link.
+pub fn recorded_cwd(root: &Path, below: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = openat2(CWD, root, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+    open_beneath(&top, below, flags, ResolveFlags::NO_SYMLINKS)
+}
+
+fn open_beneath(top: &OwnedFd, relative: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
     let mut tries = 0;
     loop {
         match openat2(top, relative, flags, Mode::empty(), resolve) {
@@ -114,6 +126,55 @@ mod tests {
         for missing in ["nothing", "file", "loop", "file/x"] {
             check(Some(missing), Err("cwd_not_found"));
         }
+    }
+
+    #[test]
+    fn what_was_recorded_is_opened_again_where_no_link_has_come_in_its_way() {
+        let (_temp, root) = project();
+        let open = |below: &str| recorded_cwd(&root, Path::new(below));
+        assert!(open("").is_ok() && open("sub/deep").is_ok());
+        for link in ["inside", "inside/deep", "outside", "absolute"] {
+            assert_eq!(open(link).unwrap_err(), Errno::LOOP, "{link}");
+        }
+        assert_eq!(open("sub/../..").unwrap_err(), Errno::XDEV);
+        fs::rename(&root, root.with_file_name("moved")).unwrap();
+        symlink("moved", &root).unwrap();
+        assert_eq!(open("sub").unwrap_err(), Errno::LOOP, "the root itself");
+    }
+
+    /// Somebody exchanges the directory and a link out of the project all the time: what is opened is inside, or nothing is.
+    #[test]
+    fn a_race_for_the_way_in_is_never_won() {
+        let (_temp, root) = project();
+        let outside = root.with_file_name("elsewhere");
+        fs::create_dir(&outside).unwrap();
+        symlink("../elsewhere", root.join("trap")).unwrap();
+        let inode = |dir: &OwnedFd| rustix::fs::fstat(dir).unwrap().st_ino;
+        let inside = inode(&project_cwd(&root, Some("sub")).unwrap().dir);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let (mut opened, mut refused) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    rustix::fs::renameat_with(CWD, root.join("sub"), CWD, root.join("trap"), flags).unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                let checked = project_cwd(&root, Some("sub")).map(|it| it.dir).ok();
+                for dir in [checked, recorded_cwd(&root, Path::new("sub")).ok()] {
+                    match dir {
+                        Some(dir) => {
+                            assert_eq!(inode(&dir), inside);
+                            opened += 1;
+                        }
+                        None => refused += 1,
+                    }
+                }
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(opened > 0 && refused > 0, "there was no race: {opened} opened, {refused} refused");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, Wrong, boolean, choice, integer, list, seconds, text, wrong};
+use super::task_env::is_pattern;
 use super::{Error, Invalid, read_source};
 use crate::project::{Problem, Source};
 
@@ -89,6 +90,8 @@ pub struct TaskRunner {
     pub backend: BackendChoice,
     /// What becomes of running PTY tasks when the daemon starts again.
     pub pty_on_restart: PtyOnRestart,
+    /// Variables of the daemon's environment that tasks inherit besides the usual ones; `PREFIX*` is all that begin so.
+    pub pass_env: Vec<String>,
     /// `[task_runner.tmux]`.
     pub tmux: TmuxSettings,
 }
@@ -189,6 +192,7 @@ impl Default for Config {
             task_runner: TaskRunner {
                 backend: BackendChoice::Auto,
                 pty_on_restart: PtyOnRestart::Reattach,
+                pass_env: Vec::new(),
                 tmux: TmuxSettings {
                     socket: TmuxSocket::Default,
                     config: TmuxConfig::Auto,
@@ -313,6 +317,7 @@ fn read_task_runner(keys: &mut Keys<'_>, config: &mut TaskRunner) {
     keys.key("backend", &mut config.backend, choice(&backends));
     let restarts = [("reattach", PtyOnRestart::Reattach), ("fail", PtyOnRestart::Fail)];
     keys.key("pty_on_restart", &mut config.pty_on_restart, choice(&restarts));
+    keys.key("pass_env", &mut config.pass_env, list(variable));
     keys.table("tmux", |keys| {
         let it = &mut config.tmux;
         keys.key("socket", &mut it.socket, tmux_socket);
@@ -321,6 +326,15 @@ fn read_task_runner(keys: &mut Keys<'_>, config: &mut TaskRunner) {
         let outputs = [("control", TmuxOutput::Control), ("shim", TmuxOutput::Shim)];
         keys.key("output", &mut it.output, choice(&outputs));
     });
+}
+
+fn variable(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    if is_pattern(&name) {
+        return Ok(name);
+    }
+    let hint = Some("write `NAME`, or `PREFIX*` for all that begin so".to_owned());
+    Err(Wrong { message: format!("must be the name of a variable, not \"{}\"", name.escape_debug()), hint })
 }
 
 fn absolute(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
@@ -463,6 +477,7 @@ names = ["kas.lan", "192.168.1.5", "fd00::1", "[fd00::2]"]
 [task_runner]
 backend = "pty"
 pty_on_restart = "fail"
+pass_env = ["SSH_AUTH_SOCK", "AWS_*"]
 tmux = { socket = "kas-test", config = "min", output = "shim" }
 [limits]
 transcript_bytes = 0x10_0000
@@ -479,7 +494,9 @@ transcript_bytes = 0x10_0000
             config: TmuxConfig::Min,
             output: TmuxOutput::Shim,
         };
-        let expect = TaskRunner { backend: BackendChoice::Pty, pty_on_restart: PtyOnRestart::Fail, tmux };
+        let pass_env = vec!["SSH_AUTH_SOCK".to_owned(), "AWS_*".to_owned()];
+        let expect =
+            TaskRunner { backend: BackendChoice::Pty, pty_on_restart: PtyOnRestart::Fail, pass_env, tmux };
         assert_eq!(config.task_runner, expect);
         assert_eq!(config.limits.transcript_bytes, 1_048_576);
     }

@@ -8,12 +8,13 @@ mod env;
 mod error;
 mod file;
 mod keys;
+mod listener;
 mod paths;
 mod read;
 mod reload;
 mod task_env;
 
-pub use cwd::{Cwd, CwdError, project_cwd};
+pub use cwd::{Cwd, CwdError, project_cwd, recorded_cwd};
 pub use dirs::{ensure_private_dir, ensure_safe_dir};
 pub use env::Env;
 pub use error::{Error, Invalid};
@@ -21,6 +22,7 @@ pub use file::{
     BackendChoice, Config, Http, HttpAddr, Limits, PrMonitor, PtyOnRestart, TaskRunner, TmuxConfig,
     TmuxOutput, TmuxSettings, TmuxSocket, load, parse, parse_http_addr,
 };
+pub use listener::private_listener;
 pub use paths::{MAX_SOCKET_PATH_BYTES, Paths};
 pub use read::{ProjectSources, find_project, read_project, read_project_at, read_secret, read_source};
 pub use reload::{ReloadReport, reload_report};

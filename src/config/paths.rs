@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::dirs::{ensure_private_dir, refuse_shared_parent};
+use super::dirs::ensure_private_dir;
 use super::{Env, Error};
 
 /// The longest path a socket can have: `sun_path` holds 108 bytes with its final NUL (unix(7)).
@@ -84,26 +84,24 @@ impl Paths {
 }
 
 impl Paths {
-    /// Makes the state directory, private, or finds it so.
+    /// Makes the state directory and that of the instances in it, private, or finds them so.
     ///
     /// # Errors
     /// As [`ensure_private_dir`], with what to do.
     pub fn ensure_state_dir(&self) -> Result<(), Error> {
         let advice = "set XDG_STATE_HOME to a directory of yours that can be written";
-        ensure_private_dir(&self.state_dir).map(drop).map_err(|error| error.advise(advice))
+        let made = ensure_private_dir(&self.state_dir).and_then(|_| ensure_private_dir(&self.instances));
+        made.map(drop).map_err(|error| error.advise(advice))
     }
 
-    /// Makes the control socket's directory, private, or finds it so. The directory around it must be the user's or root's, and if others
-    /// may write there, sticky: else they could put theirs in its place.
+    /// Makes the control socket's directory, private, or finds it so.
     ///
     /// # Errors
     /// As [`ensure_private_dir`], with what to do.
     pub fn ensure_runtime_dir(&self) -> Result<(), Error> {
         let advice =
             "set XDG_RUNTIME_DIR to a directory that only you can use, or name a socket with --socket";
-        let checked =
-            refuse_shared_parent(&self.runtime_dir).and_then(|()| ensure_private_dir(&self.runtime_dir));
-        checked.map(drop).map_err(|error| error.advise(advice))
+        ensure_private_dir(&self.runtime_dir).map(drop).map_err(|error| error.advise(advice))
     }
 }
 

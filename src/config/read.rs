@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use crate::project::{MAX_SOURCE_BYTES, Parsed, Problem, Source, parse, render};
+use crate::terminal::shown;
 
 /// A project's files as they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub fn find_project(start: &Path) -> Option<PathBuf> {
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotAFile`], [`Error::Io`].
 pub fn read_source(path: &Path) -> Result<Source, Error> {
-    Ok(Source::new(shown(path), read_bytes(path, |_| Ok(()))?))
+    Ok(Source::new(shown(&path.to_string_lossy()), read_bytes(path, |_| Ok(()))?))
 }
 
 /// The same for a secret, which only its owner may be able to read.
@@ -134,12 +135,6 @@ const fn described(kind: FileType) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::RegularFile | FileType::Symlink | FileType::Unknown => "something else",
     }
-}
-
-/// A path for people: control characters escaped, so that a name cannot write to a terminal.
-fn shown(path: &Path) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    path.to_string_lossy().chars().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub fn reload_report(old: &Config, new: &Config) -> ReloadReport {
     } else {
         compare!(needs_restart: http.tls_cert, http.tls_key);
     }
-    compare!(needs_restart: socket_path, http_addr, http.names, task_runner.backend, task_runner.pty_on_restart,
+    compare!(needs_restart: socket_path, http_addr, http.names, task_runner.backend, task_runner.pty_on_restart, task_runner.pass_env,
         task_runner.tmux.socket, task_runner.tmux.config, task_runner.tmux.output, limits.scrollback_lines);
     report
 }

@@ -79,13 +79,20 @@ fn act(plan: &Plan) {
     }
     match plan.action {
         Action::Exit => signal_self(Signal::KILL),
-        Action::Stop => signal_self(Signal::STOP),
+        Action::Stop => stop_here(),
         Action::Panic => panic!("failpoint {}", plan.point.word()),
     }
 }
 
 fn signal_self(signal: Signal) {
     kill_process(getpid(), signal).expect("a process may signal itself");
+}
+
+/// Stops the process before this thread goes on: a signal to the process may be taken by another thread, and this one run on for a while.
+fn stop_here() {
+    // SAFETY: it sends a signal to the calling thread and touches nothing; it may be called between fork and exec (signal-safety(7)).
+    let failed = unsafe { libc::raise(libc::SIGSTOP) };
+    assert_eq!(failed, 0, "a thread may signal itself");
 }
 
 /// Arms what `KAS_FAILPOINTS` says, once in a process's life.

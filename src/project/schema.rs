@@ -11,11 +11,17 @@ pub const SCHEMA: &str = include_str!("../../grammar/project.schema.json");
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(SCHEMA).expect("a test parses the committed schema"));
 
-// The linear engine: a pattern's time must not depend on how clever its input is.
-static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-    options.build(&DOCUMENT).expect("a test compiles the committed schema")
-});
+static VALIDATOR: LazyLock<Validator> =
+    LazyLock::new(|| compile(&DOCUMENT).expect("a test compiles the committed schema"));
+
+/// The most bytes that a compiled pattern may take; those of the schema take a tenth of it.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// Compiles a schema whose patterns run on the linear engine: their time must not depend on how clever their input is.
+fn compile(document: &Value) -> Result<Validator, Box<jsonschema::ValidationError<'_>>> {
+    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+    jsonschema::options().with_pattern_options(patterns).build(document).map_err(Box::new)
+}
 
 /// The compiled schema.
 pub(super) fn validator() -> &'static Validator {
@@ -40,6 +46,15 @@ mod tests {
         assert!(jsonschema::meta::is_valid(&DOCUMENT));
         assert!(validator().is_valid(&json!({})));
         assert_eq!(task_keys().count(), 9);
+    }
+
+    #[test]
+    fn a_pattern_that_could_take_long_or_much_is_no_pattern() {
+        let compiles = |pattern: &str| compile(&json!({ "pattern": pattern })).is_ok();
+        assert!(compiles("^(a+)+$"));
+        // Only an engine that backtracks has these.
+        assert!(!compiles("^(?=a)b") && !compiles("^(a+)\\1$"));
+        assert!(!compiles(r"^(\w{100}){100}$"));
     }
 
     #[test]

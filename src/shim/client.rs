@@ -1,19 +1,23 @@
 //! The asynchronous side of the protocol, used by the daemon and by `kas attach`.
 
-use std::os::fd::AsRawFd as _;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError, read_only};
+use crate::auth::check_peer;
 use crate::journal::{ExitRecord, Nonce, RecordError};
 use crate::model::{Offset, Size};
 
@@ -65,7 +69,7 @@ pub enum ClientError {
 /// A connection to a shim. Clones share it; it closes when all clones and the [`EventStream`] are gone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Asked>,
     credit: Arc<Semaphore>,
     hello: Hello,
 }
@@ -161,6 +165,15 @@ impl Client {
         self.send(Request::OpenGate).await
     }
 
+    /// As [`Client::open_gate`], and the command runs in this directory: the very one that was opened, whatever the path in the spec means by now.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn open_gate_in(&self, dir: OwnedFd) -> Result<(), ClientError> {
+        self.send_with(Request::OpenGate, Some(dir)).await
+    }
+
     /// Has output sent from `from` on; what is no longer held is told as a gap. Replaces an earlier wish.
     ///
     /// # Errors
@@ -253,10 +266,14 @@ impl Client {
     }
 
     async fn send(&self, request: Request) -> Result<(), ClientError> {
+        self.send_with(request, None).await
+    }
+
+    async fn send_with(&self, request: Request, descriptor: Option<OwnedFd>) -> Result<(), ClientError> {
         if self.is_read_only() && !request.is_in_every_version() {
             return Err(ClientError::ReadOnly(self.hello.version));
         }
-        self.requests.send(request).await.map_err(|_| ClientError::Closed)
+        self.requests.send(Asked { request, descriptor }).await.map_err(|_| ClientError::Closed)
     }
 }
 
@@ -306,18 +323,47 @@ impl Drop for EventStream {
     }
 }
 
-async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Request>) {
+/// A request on its way to the shim, and what goes with it.
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    descriptor: Option<OwnedFd>,
+}
+
+async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Asked>) {
     let mut out = BytesMut::new();
-    while let Some(request) = queue.recv().await {
-        request.encode(&mut out);
-        while let Ok(more) = queue.try_recv() {
-            more.encode(&mut out);
+    while let Some(mut asked) = queue.recv().await {
+        asked.request.encode(&mut out);
+        while asked.descriptor.is_none()
+            && let Ok(more) = queue.try_recv()
+        {
+            asked = more;
+            asked.request.encode(&mut out);
         }
         // A failure closes the queue, which every later request meets as `Closed`.
+        if let Some(descriptor) = asked.descriptor
+            && pass(socket.as_ref(), &mut out, &descriptor).await.is_err()
+        {
+            return;
+        }
         if socket.write_all_buf(&mut out).await.is_err() {
             return;
         }
     }
+}
+
+/// Writes what the socket takes now of `out`, and the descriptor with its first byte.
+async fn pass(socket: &UnixStream, out: &mut BytesMut, descriptor: &OwnedFd) -> std::io::Result<()> {
+    let send = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        Ok(sendmsg(socket, &[IoSlice::new(out)], &mut ancillary, SendFlags::NOSIGNAL)?)
+    };
+    let sent = socket.async_io(Interest::WRITABLE, send).await?;
+    out.advance(sent);
+    Ok(())
 }
 
 /// Connects to the socket in `dir`, trying again until somebody listens.
@@ -354,5 +400,7 @@ pub async fn gone(dir: &Path, deadline: Instant) -> bool {
 /// A socket's address holds 107 bytes; by way of the directory's descriptor every path fits.
 async fn try_connect(dir: &Path) -> std::io::Result<UnixStream> {
     let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    UnixStream::connect(format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), super::SOCKET)).await
+    let socket = UnixStream::connect(format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), super::SOCKET)).await?;
+    check_peer(&socket)?;
+    Ok(socket)
 }

@@ -18,6 +18,7 @@ use super::supply::Piece;
 use super::sys::{self, Signals};
 use super::tree::Stop;
 use super::window::Window;
+use crate::auth::check_peer;
 use crate::failpoint::{Failpoint, hit};
 use crate::journal::{Ending, ExitRecord, Spec, Writer};
 use crate::model::{Exit, Size, TimeMs};
@@ -271,9 +272,7 @@ impl Holder {
         }
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         while let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
-            let same_user = rustix::net::sockopt::socket_peercred(&socket)
-                .is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-            if same_user && self.make_room() {
+            if check_peer(&socket).is_ok() && self.make_room() {
                 self.peers.push(Peer::new(self.next_peer, socket, &self.dir, self.now));
                 self.next_peer += 1;
             }

@@ -1,11 +1,13 @@
 //! A client's connection, seen from the shim.
 
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bytes::{Buf as _, BytesMut};
 use rustix::event::PollFlags;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::INPUT_CREDIT;
 use super::supply::{Next, Piece};
@@ -24,6 +26,8 @@ pub(super) struct Peer {
     pub(super) id: u64,
     socket: OwnedFd,
     incoming: BytesMut,
+    /// The descriptor that came last, for the request that it goes with.
+    passed: Option<OwnedFd>,
     outgoing: BytesMut,
     /// It said hello with the right nonce.
     pub(super) greeted: bool,
@@ -44,6 +48,7 @@ impl Peer {
             id,
             socket,
             incoming: BytesMut::new(),
+            passed: None,
             outgoing: BytesMut::new(),
             greeted: false,
             following: None,
@@ -83,7 +88,18 @@ impl Peer {
     pub(super) fn read(&mut self) -> io::Result<bool> {
         self.incoming.reserve(MAX_REQUEST);
         let mut buffer = [0; 16 * 1024];
-        match rustix::io::read(&self.socket, &mut buffer) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let count = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, flags)
+            .map(|it| it.bytes);
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                // One is kept, whatever is sent.
+                self.passed = descriptors.last().or(self.passed.take());
+            }
+        }
+        match count {
             Ok(0) => Ok(false),
             Ok(count) => {
                 self.incoming.extend_from_slice(&buffer[..count]);
@@ -101,6 +117,11 @@ impl Peer {
             self.incoming = BytesMut::new();
         }
         Ok(request)
+    }
+
+    /// Takes the descriptor that came with the request.
+    pub(super) const fn passed(&mut self) -> Option<OwnedFd> {
+        self.passed.take()
     }
 
     /// Queues an event. An error means that the client does not read and is to be disconnected.

@@ -1,11 +1,8 @@
 //! `kas shim DIR`: from an instance directory to a holder that listens at its gate, and its ward.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::os::fd::{IntoRawFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +12,7 @@ use super::holder::Holder;
 use super::sys::{self, Signals};
 use super::ward;
 use super::window::Window;
+use crate::config::private_listener;
 use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
@@ -80,9 +78,5 @@ fn pin(dir: &Path) -> io::Result<PathBuf> {
 
 /// Listens on the directory's socket. A socket's address holds 107 bytes, which a pinned path never needs.
 fn listen(dir: &Path) -> io::Result<OwnedFd> {
-    let path = dir.join(SOCKET);
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener.into())
+    Ok(private_listener(&dir.join(SOCKET))?.into())
 }

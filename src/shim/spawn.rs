@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::{Pid, PidfdFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{InputModes, OptionalActions, Winsize};
@@ -44,15 +44,15 @@ impl SpawnError {
     }
 }
 
-/// Runs the spec's command on a new PTY of this size.
-pub(super) fn spawn(spec: &Spec, size: Size) -> Result<Spawned, SpawnError> {
+/// Runs the spec's command on a new PTY of this size, in the directory that was passed, else in the spec's.
+pub(super) fn spawn(spec: &Spec, size: Size, dir: Option<OwnedFd>) -> Result<Spawned, SpawnError> {
     refuse_nul("the command", &spec.command)?;
     for (name, value) in &spec.env {
         refuse_nul("an environment variable", name)?;
         refuse_nul("an environment variable", value)?;
     }
     let (master, peer) = open_pty(size).map_err(|e| SpawnError::new("no terminal could be opened", &e))?;
-    enter(&spec.cwd)?;
+    enter(&spec.cwd, dir)?;
     let spawned = start(spec, &peer);
     // The shim must not keep the directory busy; `/` is always there.
     let _ = std::env::set_current_dir("/");
@@ -87,10 +87,12 @@ pub(super) fn set_size(master: &OwnedFd, size: Size) -> io::Result<()> {
     Ok(rustix::termios::tcsetwinsize(master, size)?)
 }
 
-/// Makes `cwd` the shim's own directory, which the command then inherits: exactly the one that was opened, whatever its name means later.
-fn enter(cwd: &Path) -> Result<(), SpawnError> {
+/// Makes `dir` the shim's own directory, which the command then inherits: exactly the one that was opened, whatever its name means later.
+/// Without it, the one at `cwd`, which names a directory without any link: one that is there now was put there since.
+fn enter(cwd: &Path, dir: Option<OwnedFd>) -> Result<(), SpawnError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let entered = rustix::fs::open(cwd, flags, Mode::empty()).and_then(rustix::process::fchdir);
+    let open = || openat2(CWD, cwd, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let entered = dir.map_or_else(open, Ok).and_then(rustix::process::fchdir);
     entered.map_err(|e| SpawnError::new(format_args!("cannot enter {}", cwd.display()), &e.into()))
 }
 

@@ -69,7 +69,7 @@ pub enum Request {
         /// The run's secret.
         nonce: Nonce,
     },
-    /// Run the command now.
+    /// Run the command now, in the directory whose descriptor comes with this (unix(7), `SCM_RIGHTS`); without one, in the spec's.
     OpenGate,
     /// Send output from this offset on, and what comes.
     Follow {

@@ -175,30 +175,39 @@ impl Raw {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// The next frame of the daemon: its kind and its payload; `None` when there is no more.
+    /// The next frame of the daemon that is no ping: its kind and its payload; `None` when there is no more.
     async fn frame(&mut self) -> Option<(u8, Bytes)> {
-        soon("a frame", async {
-            let first = self.0.read_u8().await.ok()?;
-            let len = match self.0.read_u8().await.ok()? {
-                126 => usize::from(self.0.read_u16().await.ok()?),
-                127 => usize::try_from(self.0.read_u64().await.ok()?).unwrap(),
-                len => usize::from(len),
-            };
-            let mut payload = vec![0; len];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some((first & 0x0f, payload.into()))
-        })
-        .await
+        loop {
+            let (kind, payload) = soon("a frame", self.any_frame()).await?;
+            if kind != PING & 0x0f {
+                return Some((kind, payload));
+            }
+        }
+    }
+
+    async fn any_frame(&mut self) -> Option<(u8, Bytes)> {
+        let first = self.0.read_u8().await.ok()?;
+        let len = match self.0.read_u8().await.ok()? {
+            126 => usize::from(self.0.read_u16().await.ok()?),
+            127 => usize::try_from(self.0.read_u64().await.ok()?).unwrap(),
+            len => usize::from(len),
+        };
+        let mut payload = vec![0; len];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some((first & 0x0f, payload.into()))
     }
 
     /// The code the daemon closes with; 0 when it gives none, 1006 when it just ends.
     async fn closed(&mut self) -> u16 {
-        while let Some((kind, payload)) = self.frame().await {
-            if kind == 8 {
-                return payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
+        soon("a close", async {
+            while let Some((kind, payload)) = self.any_frame().await {
+                if kind == CLOSE & 0x0f {
+                    return payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
+                }
             }
-        }
-        1006
+            1006
+        })
+        .await
     }
 
     /// Ends without goodbye: the other side is reset.
@@ -228,6 +237,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::backend::tmux::Settings;
 use crate::check::{Error, Report, Sources, examine};
-use crate::cli::output::code;
+use crate::cli::filter::Guard;
+use crate::cli::output::{code, harmless};
 use crate::config::{Config, Env, Paths, load};
 
 /// Arguments of `kas debug fsck`.
@@ -43,8 +44,9 @@ pub(super) fn run(args: FsckArgs) -> anyhow::Result<u8> {
     let sources = sources(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(examine(&sources)).map_err(told)?;
-    let mut out = io::stdout().lock();
-    let shown = if as_json { writeln!(out, "{}", json_of(&report)) } else { show(&report, &mut out) };
+    let mut out = Guard::new(io::stdout().lock());
+    let shown =
+        if as_json { writeln!(out, "{}", harmless(&json_of(&report))) } else { show(&report, &mut out) };
     match shown.and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}

@@ -1,5 +1,6 @@
 //! What holds a run: its shim, started up to the gate, then listened to.
 
+use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::performer::Performer;
 use crate::backend::tmux::{Window, WindowPlan};
 use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
+use crate::config::recorded_cwd;
 use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Placement, Plan, ShimReport, SpawnFailure};
 use crate::daemon::resume::end_report;
@@ -327,8 +329,31 @@ impl Performer {
 
     pub(super) async fn open_gate(&self, id: InstanceId) {
         hit(Failpoint::GateOpening);
-        self.ask_shim(id, "open its gate", |shim| async move { shim.open_gate().await }).await;
+        let dir = self.directory_of(id);
+        let open = |shim: Client| async move {
+            match dir {
+                Some(dir) => shim.open_gate_in(dir).await,
+                // The shim tries by itself, and tells why it cannot.
+                None => shim.open_gate().await,
+            }
+        };
+        self.ask_shim(id, "open its gate", open).await;
         hit(Failpoint::GateAsked);
+    }
+
+    /// The directory that was recorded for a run, proven once more to be in its project, and from now on held open: between this proof and
+    /// the command nothing looks at its path.
+    fn directory_of(&self, id: InstanceId) -> Option<OwnedFd> {
+        let (root, cwd) = {
+            let view = self.shared.view.borrow();
+            let run = view.live.get(&id)?;
+            (view.projects.get(&run.project_id)?.path.clone(), run.cwd.clone())
+        };
+        let below = cwd.strip_prefix(&root).ok()?;
+        let opened = recorded_cwd(&root, below);
+        opened
+            .inspect_err(|error| tracing::warn!(%id, cwd = %cwd.display(), %error, "not to be entered"))
+            .ok()
     }
 
     pub(super) async fn abort(&self, id: InstanceId) {

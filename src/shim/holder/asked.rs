@@ -1,6 +1,7 @@
 //! What clients ask, and what the shim does about it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use rustix::process::Signal;
@@ -25,7 +26,10 @@ impl Holder {
         }
         match request {
             Request::Hello { .. } => {}
-            Request::OpenGate => self.open_gate(),
+            Request::OpenGate => {
+                let dir = self.peer(id)?.passed();
+                self.open_gate(dir);
+            }
             Request::Follow { from } => {
                 let from = from.0.min(self.journal.total());
                 self.peer(id)?.follow(Some(from), now);
@@ -80,13 +84,13 @@ impl Holder {
         self.inner.as_ref().map(|inner| inner.pid.as_raw_nonzero().get().cast_unsigned())
     }
 
-    pub(super) fn open_gate(&mut self) {
+    pub(super) fn open_gate(&mut self, dir: Option<OwnedFd>) {
         if !matches!(self.stage, Stage::Waiting { .. }) {
             return;
         }
         hit(Failpoint::GateOpened);
         self.started_at = TimeMs::now();
-        match spawn::spawn(&self.spec, self.size) {
+        match spawn::spawn(&self.spec, self.size, dir) {
             Ok(Spawned { master, peer, pid, pidfd }) => {
                 hit(Failpoint::CommandStarted);
                 self.inner = Some(Inner { master: Some(master), peer: Some(peer), pid, pidfd });

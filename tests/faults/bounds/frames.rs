@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{BINARY, Holds, PING, Raw, TEXT, frame, subscribe, unnoticed};
+use super::{BINARY, CLOSE, Holds, PING, Raw, TEXT, frame, unnoticed};
 use crate::harness::{Backend, Caller, Seen, Viewer, World, soon};
 
 /// More than a message may have.
@@ -34,7 +34,7 @@ async fn frames_that_are_too_large_or_none_end_their_socket_with_a_reason() {
         let part = vec![b'x'; part];
         [frame(0x01, &part), frame(0x00, &part), frame(0x00, &part)].concat()
     };
-    closed_after(&caller, &frame(0x88, &[])).await;
+    closed_after(&caller, &frame(CLOSE, &[])).await;
     let before = Holds::of(&world);
     let table: [(&str, Vec<u8>, u16); 16] = [
         ("a long text", frame(TEXT, &vec![b'x'; LARGE]), 1009),
@@ -108,7 +108,7 @@ async fn storm(caller: Caller, one: Vec<u8>, count: usize) {
             writer.write_all(&many).await.unwrap();
         }
         // The answer to this goodbye comes after all others.
-        writer.write_all(&frame(0x88, &[])).await.unwrap();
+        writer.write_all(&frame(CLOSE, &[])).await.unwrap();
     };
     let read = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
     let (_, read) = tokio::join!(write, read);
@@ -186,7 +186,7 @@ async fn answers_that_nobody_takes_do_not_pile_up() {
     let (world, caller) = world().await;
     let id = world.run_command("demo", "cat").await;
     world.until_running(&id).await;
-    closed_after(&caller, &subscribe(&id)[..3]).await;
+    closed_after(&caller, &frame(CLOSE, &[])).await;
     let before = Holds::of(&world);
     let long_name = format!(r#"{{"type":"subscribe","channel":"{}"}}"#, "x".repeat(60 << 10));
     let kinds = [("pings", frame(PING, &[b'x'; 125])), ("complaints", frame(TEXT, long_name.as_bytes()))];
