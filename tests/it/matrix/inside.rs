@@ -163,7 +163,7 @@ impl Inside {
             instances: path("instances"),
             kas: env!("CARGO_BIN_EXE_kas").into(),
             scopes: Scopes::default(),
-            env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH")),
+            env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH"), &[]),
             scrollback_lines: 100,
             boot_id: kas::journal::boot_id().unwrap(),
         };
