@@ -119,7 +119,7 @@ fn many_descriptors() {
 fn address(caller: &Caller) -> (String, String) {
     match caller {
         Caller::Tcp { address, token, .. } => (address.clone(), token.clone()),
-        Caller::Socket { .. } => panic!("not over TCP"),
+        Caller::Socket { .. } | Caller::Tls { .. } => panic!("not over TCP"),
     }
 }
 
