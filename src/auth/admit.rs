@@ -273,10 +273,10 @@ mod tests {
         let refused: [&[u8]; 7] =
             [b"", b"kas_boot", b"Bearer", b"Bearer ", b"Bearer  kas_boot", b"Basic kas_boot", b"Bearer \xff"];
         for header in refused {
-            check(&RequestFacts { authorization: vec![header], ..get() }, Some(Refusal::Credential));
+            check(&RequestFacts { authorization: vec![header], ..get() }, Some(Refusal::Wrong));
         }
         let twice = RequestFacts { authorization: vec![b"Bearer kas_boot"; 2], ..get() };
-        check(&twice, Some(Refusal::Credential));
+        check(&twice, Some(Refusal::Wrong));
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(it.admit(&with(post())), Err(Refusal::Origin));
         assert_eq!(it.admit(&RequestFacts { key: None, ..with(get()) }), Err(Refusal::Credential));
         assert_eq!(it.admit(&RequestFacts { cookie: Vec::new(), ..with(get()) }), Err(Refusal::Credential));
-        assert_eq!(it.admit(&RequestFacts { key: Some(b"guess"), ..with(get()) }), Err(Refusal::Credential));
+        assert_eq!(it.admit(&RequestFacts { key: Some(b"guess"), ..with(get()) }), Err(Refusal::Wrong));
         let renamed = cookie.replace("kas_7440", "kas_7441");
         let other_port = RequestFacts { cookie: vec![renamed.as_bytes()], ..with(get()) };
         assert_eq!(it.admit(&other_port), Err(Refusal::Credential));
@@ -382,13 +382,13 @@ mod tests {
         let offered = offer(&mut it);
         let with = |protocols| RequestFacts { protocols, ..upgrade.clone() };
         assert!(it.admit(&with(vec![offered.as_bytes()])).is_ok());
-        assert_eq!(it.admit(&with(vec![offered.as_bytes()])), Err(Refusal::Credential), "used");
+        assert_eq!(it.admit(&with(vec![offered.as_bytes()])), Err(Refusal::Wrong), "used");
         assert_eq!(it.admit(&with(vec![b"kas.v1"])), Err(Refusal::Credential), "cookie and key do not do");
         let offered = offer(&mut it);
         let no_origin = RequestFacts { origin: Vec::new(), ..with(vec![offered.as_bytes()]) };
         assert_eq!(it.admit(&no_origin), Err(Refusal::Origin));
         let no_cookie = RequestFacts { cookie: Vec::new(), ..with(vec![offered.as_bytes()]) };
-        assert_eq!(it.admit(&no_cookie), Err(Refusal::Credential));
+        assert_eq!(it.admit(&no_cookie), Err(Refusal::Wrong));
     }
 
     #[test]

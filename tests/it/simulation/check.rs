@@ -62,7 +62,7 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
         }
     }
     let ended_here = instance.error == Some(ErrorWord::DaemonRestart);
-    let dead = !truth.alive && !(ended_here && truth.others);
+    let dead = !(truth.alive || ended_here && truth.others);
     world.check(dead, || {
         format!("{name} is said to be over, and its command or what it began lives: {truth:?}")
     });
