@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
-use kas::api::{Api, Door, Listeners, Surface, Vault, answer, bind_control, serve};
+use kas::api::{Api, Door, Listeners, Surface, Vault, Web, answer, bind_control, serve};
 use kas::auth::{Keys, NewSession, NewToken, SessionRecord, TokenRecord};
 use kas::backend::Scopes;
 use kas::config::{Config, task_env};
@@ -181,7 +181,8 @@ impl Inside {
         let api = Api::new(handle.clone(), door, handle.metrics(), closing);
         let socket = path("run/kas.sock");
         let control = bind_control(&socket).unwrap();
-        tokio::spawn(serve(api.clone(), Listeners { http: Some(http), control: Some(control) }));
+        let http = Some(Web { listener: http, tls: None });
+        tokio::spawn(serve(api.clone(), Listeners { http, control: Some(control) }));
         let mut it =
             Self { api, handle, kept, minted, ended: InstanceId::from_parts(0, 0), socket, home, close };
         it.ended = it.run_to_the_end().await;
