@@ -31,8 +31,8 @@ pub trait Vault: Send + Sync + 'static {
 pub struct Door {
     keys: Mutex<Keys>,
     site: Site,
-    /// The bound port; `None` when there is no HTTP.
-    port: Option<u16>,
+    /// Whether there is HTTP.
+    serves_pages: bool,
     vault: Box<dyn Vault>,
     /// Told whenever a credential was taken back.
     changed: watch::Sender<()>,
@@ -62,14 +62,15 @@ pub(super) struct Ticket {
 }
 
 impl Door {
-    /// A door with these keys, for HTTP on this bound port under the loopback names and `names`.
+    /// A door with these keys, for HTTP at this site, if there is any.
     #[must_use]
-    pub fn new(keys: Keys, port: Option<u16>, names: &[String], vault: impl Vault) -> Self {
-        let site = Site::new(port.unwrap_or(0), names);
+    pub fn new(keys: Keys, site: Option<Site>, vault: impl Vault) -> Self {
+        let serves_pages = site.is_some();
+        let site = site.unwrap_or_else(|| Site::new(0, &[]));
         Self {
             keys: Mutex::new(keys),
             site,
-            port,
+            serves_pages,
             vault: Box::new(vault),
             changed: watch::Sender::new(()),
             failures: Mutex::default(),
@@ -83,7 +84,7 @@ impl Door {
     }
 
     fn cookie_name(&self) -> String {
-        format!("kas_{}", self.port.unwrap_or(0))
+        format!("kas_{}", self.site.port())
     }
 
     /// Lets a request in or turns it away; nobody in particular where `access` asks for no credential.
@@ -157,7 +158,8 @@ impl Door {
         let life = (session.record.expires_at.0 - session.record.created_at.0) / 1000;
         let name = self.cookie_name();
         let cookie = session.cookie;
-        let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
+        let secure = if self.site.is_secure() { "; Secure" } else { "" };
+        let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}{secure}");
         Ok((cookie, session.key, session.record.scope))
     }
 
@@ -170,10 +172,11 @@ impl Door {
 
     /// A ticket for a browser session that may do everything, and the page's address with it.
     pub(super) fn page_ticket(&self) -> Answer<(Ticket, String)> {
-        let port =
-            self.port.ok_or_else(|| Refusal::new(Code::Unavailable, "HTTP is off").reason("no_http"))?;
+        if !self.serves_pages {
+            return Err(Refusal::new(Code::Unavailable, "HTTP is off").reason("no_http"));
+        }
         let (ticket, expires_at) = self.keys().page_ticket(Scope::Full, TimeMs::now()).map_err(no_key)?;
-        let url = format!("http://127.0.0.1:{port}/#t={ticket}");
+        let url = format!("{}/#t={ticket}", self.site.url());
         Ok((Ticket { ticket, expires_at }, url))
     }
 
@@ -186,7 +189,7 @@ impl Door {
 
     /// The page's address for whoever is given a token that may only look; `None` without HTTP.
     pub(super) fn shared_link(&self, secret: &str) -> Option<String> {
-        self.port.map(|port| format!("http://127.0.0.1:{port}/#s={secret}"))
+        self.serves_pages.then(|| format!("{}/#s={secret}", self.site.url()))
     }
 
     /// Every token, revoked ones too.

@@ -34,5 +34,5 @@ pub use control_socket::{ControlSocket, ServeError, bind_control};
 pub use dispatch::answer;
 pub use door::{Door, Vault};
 pub use route::{Access, ROUTES, Route, Surface};
-pub use serve::{Listeners, serve};
+pub use serve::{Listeners, Web, serve};
 pub use state::Api;

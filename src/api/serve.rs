@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +26,7 @@ use super::state::{Api, closed};
 use super::{dispatch, error, failures};
 use crate::auth::check_peer;
 use crate::daemon::{Code, Refusal};
+use crate::tls::{Opened, Tls};
 
 /// Connections at one time on TCP. What happens at the cap is [`Seats`]' matter.
 const HTTP_CONNECTIONS: usize = 1024;
@@ -48,18 +50,28 @@ const REFUSE_IN: Duration = Duration::from_millis(10);
 const TURN_AWAY_IN: Duration = Duration::from_secs(1);
 const TURNED_AWAY: usize = 32;
 
+/// HTTP on TCP.
+#[derive(Debug)]
+pub struct Web {
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// What they are encrypted with; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// The sockets to serve, already bound.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// HTTP on TCP.
-    pub http: Option<TcpListener>,
+    pub http: Option<Web>,
     /// The control socket.
     pub control: Option<ControlSocket>,
 }
 
 /// Serves until the API closes; then lets requests finish for [`GRACE`], and closes streams and WebSockets.
 pub async fn serve(api: Api, listeners: Listeners) {
-    if let Some(Err(error)) = listeners.http.as_ref().map(|http| rustix::net::listen(http, BACKLOG)) {
+    if let Some(Err(error)) = listeners.http.as_ref().map(|http| rustix::net::listen(&http.listener, BACKLOG))
+    {
         tracing::warn!(%error, "a burst of connections will have to wait");
     }
     tokio::join!(
@@ -72,7 +84,6 @@ pub async fn serve(api: Api, listeners: Listeners) {
 /// Something that brings connections.
 trait Accept: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-    const SURFACE: Surface;
     /// Connections at one time.
     const CAP: usize;
     /// Where descriptors are few, connections may have one of so many. The others are the tasks'.
@@ -80,33 +91,45 @@ trait Accept: Send + Sync {
 
     /// The next connection, and the address it comes from; `None` for one that may not.
     fn next(&mut self) -> impl Future<Output = io::Result<Option<Arrival<Self::Stream>>>> + Send;
+
+    /// Serves a connection to its end.
+    fn serve(&self, api: Api, stream: Self::Stream, seat: Seat) -> BoxFuture<'static, ()>;
 }
 
 /// A new connection and its peer's address, if it has one.
 type Arrival<S> = (S, Option<IpAddr>);
 
-impl Accept for TcpListener {
+impl Accept for Web {
     type Stream = TcpStream;
-    const SURFACE: Surface = Surface::Http;
     const CAP: usize = HTTP_CONNECTIONS;
     const SHARE: u64 = 2;
 
     async fn next(&mut self) -> io::Result<Option<Arrival<TcpStream>>> {
-        let (stream, peer) = self.accept().await?;
+        let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         Ok(Some((stream, Some(peer.ip()))))
+    }
+
+    fn serve(&self, api: Api, stream: TcpStream, seat: Seat) -> BoxFuture<'static, ()> {
+        match self.tls.clone() {
+            None => connection(api, Surface::Http, stream, seat).boxed(),
+            Some(tls) => encrypted(api, tls, stream, seat).boxed(),
+        }
     }
 }
 
 impl Accept for ControlSocket {
     type Stream = UnixStream;
-    const SURFACE: Surface = Surface::Control;
     const CAP: usize = CONTROL_CONNECTIONS;
     const SHARE: u64 = 4;
 
     async fn next(&mut self) -> io::Result<Option<Arrival<UnixStream>>> {
         let stream = self.accept().await?;
         Ok(own_peer(&stream).then_some((stream, None)))
+    }
+
+    fn serve(&self, api: Api, stream: UnixStream, seat: Seat) -> BoxFuture<'static, ()> {
+        connection(api, Surface::Control, stream, seat).boxed()
     }
 }
 
@@ -138,7 +161,7 @@ async fn accept_loop<A: Accept>(api: Api, listener: Option<A>) {
             accepted = listener.next() => match accepted {
                 Ok(Some((stream, peer))) => match seats.take(peer) {
                     Ok(seat) => {
-                        connections.spawn(connection(api.clone(), A::SURFACE, stream, seat));
+                        connections.spawn(listener.serve(api.clone(), stream, seat));
                         // Whoever sent a request at once is heard before further arrivals could push them out.
                         tokio::task::yield_now().await;
                     }
@@ -201,6 +224,25 @@ async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Ref
     let read = tokio::time::timeout(within, stream.read(&mut request)).await;
     tracing::debug!(heard = matches!(read, Ok(Ok(1..))), "a connection was turned away");
     say_last(stream, &refusal);
+}
+
+/// Serves one connection of which TLS is asked. Its handshake takes a place, as its requests do, and nobody else waits for it.
+async fn encrypted(api: Api, tls: Arc<Tls>, stream: TcpStream, seat: Seat) {
+    let mut closing = api.closing.clone();
+    let opened = tokio::select! {
+        opened = tls.accept(stream) => opened,
+        () = seat.lost() => return,
+        () = closed(&mut closing) => return,
+    };
+    match opened {
+        Ok(Opened::Tls(stream)) => connection(api, Surface::Http, stream, seat).await,
+        Ok(Opened::Other(stream)) => turn_away(stream, not_tls(), TURN_AWAY_IN).await,
+        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+    }
+}
+
+fn not_tls() -> Refusal {
+    error::invalid("this port is served with TLS only; use https://").reason("not_tls")
 }
 
 /// Serves one connection.

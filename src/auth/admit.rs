@@ -1,6 +1,5 @@
 //! The one gate that every request passes before it is routed.
 
-use super::site::is_own_origin;
 use super::{Keys, Site};
 use crate::model::{Actor, TimeMs};
 
@@ -132,7 +131,7 @@ pub fn admit(
         return Ok(Admitted::Actor(keys.socket_actor()));
     }
     let host = site.host(&facts.host, facts.authority).ok_or(Refusal::Host)?;
-    check_origin(facts, host)?;
+    check_origin(site, facts, host)?;
     let admitted = match facts.access {
         Access::Open | Access::Page | Access::Exchange => Admitted::Anybody,
         Access::Credential => Admitted::Actor(credential(keys, cookie_name, facts, now)?),
@@ -146,12 +145,12 @@ pub fn admit(
 /// A browser tells where a request comes from in `Origin` or `Sec-Fetch-Site`; what it tells must be our own page. Who
 /// tells nothing is no browser, or one on a plain read, and needs a credential that no foreign page can send along:
 /// a bearer token or the page's key. A link from elsewhere to the page itself may be followed.
-fn check_origin(facts: &RequestFacts<'_>, host: &str) -> Result<(), Refusal> {
+fn check_origin(ours: &Site, facts: &RequestFacts<'_>, host: &str) -> Result<(), Refusal> {
     let followed = facts.access == Access::Page && facts.sec_fetch_mode == Some(b"navigate");
     let typed = facts.sec_fetch_site == Some(b"none") && !facts.is_upgrade && !is_change(facts.method);
     let site_ok = facts.sec_fetch_site.is_none_or(|site| site == b"same-origin") || followed || typed;
     let needs_origin = (is_change(facts.method) || facts.is_upgrade) && facts.authorization.is_empty();
-    let origin_ok = match is_own_origin(&facts.origin, host) {
+    let origin_ok = match ours.is_own_origin(&facts.origin, host) {
         Some(own) => own,
         None => !needs_origin || facts.cookie.is_empty(),
     };

@@ -16,5 +16,5 @@ pub use keys::{Keys, NewSession, NewToken, NoKey};
 pub use peer::{check_peer, peer_may_connect};
 pub use record::{SessionRecord, TokenRecord};
 pub use secret::{Hash, fresh};
-pub use site::{Site, is_own_origin};
+pub use site::Site;
 pub use token_file::{TokenFileError, bootstrap_token};

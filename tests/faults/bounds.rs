@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{Caller, PATIENCE, World, eventually, soon};
 
@@ -119,7 +119,7 @@ fn many_descriptors() {
 fn address(caller: &Caller) -> (String, String) {
     match caller {
         Caller::Tcp { address, token, .. } => (address.clone(), token.clone()),
-        Caller::Socket { .. } => panic!("not over TCP"),
+        Caller::Socket { .. } | Caller::Tls { .. } => panic!("not over TCP"),
     }
 }
 
@@ -154,9 +154,20 @@ impl Raw {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// A connection whose own side has hardly a buffer for what comes.
+    async fn narrow(caller: &Caller) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self(socket.connect(address(caller).0.parse().unwrap()).await.unwrap())
+    }
+
     /// A WebSocket, its handshake done.
     async fn socket(caller: &Caller, project: &str) -> Self {
-        let mut raw = Self::connect(caller).await;
+        Self::connect(caller).await.upgraded(caller, project).await
+    }
+
+    async fn upgraded(self, caller: &Caller, project: &str) -> Self {
+        let mut raw = self;
         let line = format!("GET /api/v1/projects/{project}/tasks/socket");
         let head = Self::head(caller, &line)
             + "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\

@@ -31,6 +31,7 @@ mod shim;
 mod simulation;
 mod store_story;
 mod tidy;
+mod tls;
 mod tmux;
 mod untrusted;
 mod window;

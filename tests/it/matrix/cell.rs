@@ -40,8 +40,8 @@ dimension! {
     Origin { Absent, Own, Foreign, Null, OtherPort, OtherName, Https, Twice }
 }
 dimension! {
-    /// `Sec-Fetch-Site`; `Typed` is its word `none`, `Link` a navigation from elsewhere.
-    Site { Absent, SameOrigin, SameSite, CrossSite, Typed, Link, Twice }
+    /// `Sec-Fetch-Site`; `Sibling` is its word `same-site`, `Elsewhere` `cross-site`, `Typed` `none`, `Link` a navigation from elsewhere.
+    Site { Absent, SameOrigin, Sibling, Elsewhere, Typed, Link, Twice }
 }
 dimension! {
     /// `Content-Type`
@@ -318,8 +318,8 @@ impl Site {
         let words: &[&str] = match self {
             Self::Absent => &[],
             Self::SameOrigin => &["same-origin"],
-            Self::SameSite => &["same-site"],
-            Self::CrossSite | Self::Link => &["cross-site"],
+            Self::Sibling => &["same-site"],
+            Self::Elsewhere | Self::Link => &["cross-site"],
             Self::Typed => &["none"],
             Self::Twice => &["same-origin", "cross-site"],
         };
@@ -360,11 +360,12 @@ impl Values {
         sites: Site::ALL,
         contents: ContentType::ALL,
     };
-    /// All credentials, and of the other dimensions one value for each way in which it can matter.
+    /// All credentials, and of the other dimensions one value for each way in which it can matter. At a host that is not ours nothing else
+    /// does.
     pub(super) const KINDS: Self = Self {
-        hosts: &[Host::Address, Host::Rebinding],
+        hosts: &[Host::Address],
         origins: &[Origin::Absent, Origin::Own, Origin::Foreign],
-        sites: &[Site::Absent, Site::Typed, Site::CrossSite, Site::Link],
+        sites: &[Site::Absent, Site::Typed, Site::Elsewhere],
         contents: &[ContentType::Json, ContentType::Text],
         ..Self::ALL
     };

@@ -163,7 +163,7 @@ impl Inside {
             instances: path("instances"),
             kas: env!("CARGO_BIN_EXE_kas").into(),
             scopes: Scopes::default(),
-            env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH")),
+            env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH"), &[]),
             scrollback_lines: 100,
             boot_id: kas::journal::boot_id().unwrap(),
         };
@@ -176,7 +176,7 @@ impl Inside {
         let mut keys = Keys::new("op".to_owned(), "kas_bootstrap", Vec::new(), Vec::new());
         let minted = mint(&mut keys, port);
         let kept = Arc::<Kept>::default();
-        let door = Door::new(keys, Some(port), &[], CountingVault(Arc::clone(&kept)));
+        let door = Door::new(keys, Some(kas::auth::Site::new(port, &[])), CountingVault(Arc::clone(&kept)));
         let (close, closing) = watch::channel(false);
         let api = Api::new(handle.clone(), door, handle.metrics(), closing);
         let socket = path("run/kas.sock");

@@ -46,21 +46,12 @@ pub(super) fn oracle(needs: Needs, change: bool, cell: &Cell) -> Outcome {
     }
     let acts = change || cell.upgrade;
     let browser = cell.credential.sends_cookie() && !cell.credential.sends_authorization();
-    let from_us = match cell.origin {
-        Origin::Own => true,
-        Origin::Absent => !(browser && acts),
-        Origin::Foreign
-        | Origin::Null
-        | Origin::OtherPort
-        | Origin::OtherName
-        | Origin::Https
-        | Origin::Twice => false,
-    };
+    let from_us = cell.origin == Origin::Own || cell.origin == Origin::Absent && !(browser && acts);
     let asked_by_us = match cell.site {
         Site::Absent | Site::SameOrigin => true,
         Site::Typed => !acts,
         Site::Link => needs == Needs::Page,
-        Site::SameSite | Site::CrossSite | Site::Twice => false,
+        Site::Sibling | Site::Elsewhere | Site::Twice => false,
     };
     let holder = cell.credential.opens(cell.upgrade);
     let asks = matches!(needs, Needs::Any | Needs::Scope(_));
