@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Frame, Viewer, World};
+use crate::harness::{Backend, Frame, Viewer, World, soon};
 
 const TASKS: &str = "project: demo\ntasks: {quick: {command: 'exit 4'}}";
 
@@ -66,6 +66,20 @@ pub(super) async fn events_are_replayed_from_where_one_was(backend: Backend) {
     assert_eq!(viewer.refusal().await["details"]["reason"], "offset");
 }
 
+/// Waits until an event about a run is recorded.
+async fn recorded(world: &World, kind: &str, id: &str) {
+    soon(kind, async {
+        loop {
+            let page = world.get(&format!("/api/v1/audit-events?kind={kind}")).await.expect(200);
+            if page["items"].as_array().unwrap().iter().any(|event| event["task_id"] == id) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
 pub(super) async fn the_audit_trail_is_listed_in_pages(backend: Backend) {
     let world = World::new(backend);
     world.project("demo", TASKS).await;
@@ -80,8 +94,11 @@ pub(super) async fn the_audit_trail_is_listed_in_pages(backend: Backend) {
     let mut again = Viewer::open(&world, "demo").await;
     let mut viewer = viewer;
     viewer.watch(&id, json!({})).await;
+    recorded(&world, "task.attached", &id).await;
     viewer.close().await;
+    recorded(&world, "task.detached", &id).await;
     again.watch(&id, json!({"from": 0})).await;
+    recorded(&world, "task.reattached", &id).await;
     world.stop(&id).await;
     let list = async |query: &str| {
         let (mut items, mut cursor) = (Vec::new(), String::new());
