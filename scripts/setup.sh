@@ -85,6 +85,19 @@ need_rust_component() {
     fail "cargo $1 is missing. With rustup: rustup component add $2"
 }
 
+# cargo-deny in this version, into target/tools. It is compiled, for no registry has it as a program that knows today's lock files: without
+# optimisation and debug information that takes two cores a minute and a half, and the check itself three seconds.
+need_cargo_deny() {
+    local version=0.20.2 tools=$ROOT/target/tools
+    PATH=$tools/bin:$PATH
+    [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $version" ] && return
+    say "installing: cargo-deny $version into target/tools"
+    quietly cargo-deny env CARGO_TARGET_DIR="$tools/build" CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+        cargo install "cargo-deny@$version" --locked --debug --no-default-features --no-track --force --root "$tools" || return
+    rm -rf "$tools/build"
+    hash -r
+}
+
 node_is_recent() {
     has node && has npm && node -e '
         const [major, minor] = process.versions.node.split(".").map(Number);

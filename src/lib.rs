@@ -17,6 +17,7 @@ pub mod failpoint;
 pub mod config;
 pub mod metrics;
 pub mod auth;
+pub mod tls;
 pub mod journal;
 pub mod store;
 pub mod broker;

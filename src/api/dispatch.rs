@@ -10,14 +10,15 @@ use futures_util::FutureExt as _;
 
 use super::request::Request;
 use super::route::{Access, Found, Surface};
+use super::seats::{self, Seat};
 use super::state::Api;
-use super::{error, headers, page, route};
+use super::{door, error, headers, page, route};
 use crate::auth;
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, TimeMs};
 
-/// Answers any request.
-pub(super) async fn answer(api: &Api, surface: Surface, request: http::Request<Body>) -> Response {
+/// Answers any request that came in on `surface`: everything the API does begins here.
+pub async fn answer(api: &Api, surface: Surface, request: http::Request<Body>) -> Response {
     api.metrics.http_requests.inc();
     let api_path = route::is_api(request.uri().path());
     let answering = AssertUnwindSafe(dispatch(api, surface, request)).catch_unwind();
@@ -36,7 +37,19 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let found = route::find(surface, &parts.method, path);
-    let actor = admit(api, surface, &parts, &found)?;
+    let actor = match admit(api, surface, &parts, &found) {
+        Ok(actor) => actor,
+        Err(refused) => {
+            api.metrics.refusals.inc();
+            if refused == auth::Refusal::Wrong {
+                api.door.failed(seats::peer(&parts)).await;
+            }
+            return Err(door::refusal(refused));
+        }
+    };
+    if actor.is_some() && !parts.extensions.get::<Seat>().is_none_or(Seat::keep) {
+        return Err(seats::pushed_out());
+    }
     match found {
         Found::Route(route, params) => {
             check_scope(route.access, actor.as_ref())?;
@@ -51,7 +64,7 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
 
 /// Lets a request in. What the table does not open, and every address it does not know, needs a credential;
 /// only the page's files, which hold no data, do with the right site.
-fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Answer<Option<Actor>> {
+fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Result<Option<Actor>, auth::Refusal> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
     let access = match found {
         Found::Route(route, _) => match route.access {
@@ -62,8 +75,7 @@ fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Answer<Op
         Found::Unknown if reading && !route::is_api(parts.uri.path()) => auth::Access::Page,
         Found::Unknown | Found::WrongMethod(_) => auth::Access::Credential,
     };
-    let admitted = api.door.admit(surface, parts, access, TimeMs::now());
-    admitted.inspect_err(|_| api.metrics.refusals.inc())
+    api.door.admit(surface, parts, access, TimeMs::now())
 }
 
 fn check_scope(access: Access, actor: Option<&Actor>) -> Answer<()> {

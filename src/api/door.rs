@@ -1,18 +1,20 @@
 //! The door: who asks, and the credentials the API hands out.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderName;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::error::{invalid, not_found};
 use super::route::Surface;
 use crate::auth::{
-    self, Access, Admitted, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
+    self, Access, Admitted, Failures, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
+    ToldFailures,
 };
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, Scope, TimeMs};
@@ -29,15 +31,21 @@ pub trait Vault: Send + Sync + 'static {
 pub struct Door {
     keys: Mutex<Keys>,
     site: Site,
-    /// The bound port; `None` when there is no HTTP.
-    port: Option<u16>,
+    /// Whether there is HTTP.
+    serves_pages: bool,
     vault: Box<dyn Vault>,
     /// Told whenever a credential was taken back.
     changed: watch::Sender<()>,
+    failures: Mutex<Failures>,
+    /// Told whenever a credential did not work.
+    failed: Notify,
 }
 
 /// How often somebody who stays is asked whether their credential has expired.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How late an answer is to somebody who presents one wrong credential after another.
+const LATE: Duration = Duration::from_millis(250);
 
 /// What opens a browser session.
 pub(super) enum Entry {
@@ -54,11 +62,20 @@ pub(super) struct Ticket {
 }
 
 impl Door {
-    /// A door with these keys, for HTTP on this bound port under the loopback names and `names`.
+    /// A door with these keys, for HTTP at this site, if there is any.
     #[must_use]
-    pub fn new(keys: Keys, port: Option<u16>, names: &[String], vault: impl Vault) -> Self {
-        let site = Site::new(port.unwrap_or(0), names);
-        Self { keys: Mutex::new(keys), site, port, vault: Box::new(vault), changed: watch::Sender::new(()) }
+    pub fn new(keys: Keys, site: Option<Site>, vault: impl Vault) -> Self {
+        let serves_pages = site.is_some();
+        let site = site.unwrap_or_else(|| Site::new(0, &[]));
+        Self {
+            keys: Mutex::new(keys),
+            site,
+            serves_pages,
+            vault: Box::new(vault),
+            changed: watch::Sender::new(()),
+            failures: Mutex::default(),
+            failed: Notify::new(),
+        }
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -67,7 +84,7 @@ impl Door {
     }
 
     fn cookie_name(&self) -> String {
-        format!("kas_{}", self.port.unwrap_or(0))
+        format!("kas_{}", self.site.port())
     }
 
     /// Lets a request in or turns it away; nobody in particular where `access` asks for no credential.
@@ -77,17 +94,44 @@ impl Door {
         parts: &Parts,
         access: Access,
         now: TimeMs,
-    ) -> Answer<Option<Actor>> {
+    ) -> Result<Option<Actor>, auth::Refusal> {
         let surface = match surface {
             Surface::Http => auth::Surface::Http,
             Surface::Control => auth::Surface::Socket,
         };
         let facts = facts(parts, access);
-        match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now) {
-            Ok(Admitted::Anybody) => Ok(None),
-            Ok(Admitted::Actor(actor)) => Ok(Some(actor)),
-            Err(refused) => Err(refusal(refused)),
+        match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now)? {
+            Admitted::Anybody => Ok(None),
+            Admitted::Actor(actor) => Ok(Some(actor)),
         }
+    }
+
+    // ---- credentials that do not work
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        // No count is left half done by a panic.
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a credential that did not work, and holds its answer back when this peer presented many. Who comes without an address was
+    /// let in already.
+    pub(super) async fn failed(&self, peer: Option<IpAddr>) {
+        let Some(peer) = peer else { return };
+        let late = self.failures().note(peer, TimeMs::now());
+        self.failed.notify_one();
+        if late {
+            tokio::time::sleep(LATE).await;
+        }
+    }
+
+    /// Waits until there is a failure that was not taken; at once when there is one already.
+    pub(super) async fn failures_to_tell(&self) {
+        self.failed.notified().await;
+    }
+
+    /// The failures since this was last asked.
+    pub(super) fn take_failures(&self) -> Option<ToldFailures> {
+        self.failures().take()
     }
 
     /// Exchanges a ticket, or a shared token, for a session: the `Set-Cookie` value, the page's key and the scope.
@@ -114,7 +158,8 @@ impl Door {
         let life = (session.record.expires_at.0 - session.record.created_at.0) / 1000;
         let name = self.cookie_name();
         let cookie = session.cookie;
-        let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
+        let secure = if self.site.is_secure() { "; Secure" } else { "" };
+        let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}{secure}");
         Ok((cookie, session.key, session.record.scope))
     }
 
@@ -127,10 +172,11 @@ impl Door {
 
     /// A ticket for a browser session that may do everything, and the page's address with it.
     pub(super) fn page_ticket(&self) -> Answer<(Ticket, String)> {
-        let port =
-            self.port.ok_or_else(|| Refusal::new(Code::Unavailable, "HTTP is off").reason("no_http"))?;
+        if !self.serves_pages {
+            return Err(Refusal::new(Code::Unavailable, "HTTP is off").reason("no_http"));
+        }
         let (ticket, expires_at) = self.keys().page_ticket(Scope::Full, TimeMs::now()).map_err(no_key)?;
-        let url = format!("http://127.0.0.1:{port}/#t={ticket}");
+        let url = format!("{}/#t={ticket}", self.site.url());
         Ok((Ticket { ticket, expires_at }, url))
     }
 
@@ -143,7 +189,7 @@ impl Door {
 
     /// The page's address for whoever is given a token that may only look; `None` without HTTP.
     pub(super) fn shared_link(&self, secret: &str) -> Option<String> {
-        self.port.map(|port| format!("http://127.0.0.1:{port}/#s={secret}"))
+        self.serves_pages.then(|| format!("{}/#s={secret}", self.site.url()))
     }
 
     /// Every token, revoked ones too.
@@ -180,7 +226,7 @@ const KEY: HeaderName = HeaderName::from_static("x-kas-key");
 /// What the gate looks at, taken from a request's head.
 fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
     let all = |name: HeaderName| parts.headers.get_all(name).iter().map(|it| it.as_bytes()).collect();
-    let one = |name: HeaderName| parts.headers.get(name).map(|it| it.as_bytes());
+    let one = |name: HeaderName| sole(&parts.headers, &name);
     RequestFacts {
         access,
         method: parts.method.as_str(),
@@ -198,11 +244,19 @@ fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
     }
 }
 
-fn refusal(refused: auth::Refusal) -> Refusal {
+/// What a header says that is sent once. Several say something that no rule knows, so none of them is believed.
+fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.as_bytes();
+    Some(if values.next().is_none() { first } else { b"" })
+}
+
+/// A refusal of the gate as the API tells it.
+pub(super) fn refusal(refused: auth::Refusal) -> Refusal {
     let code = match refused {
         auth::Refusal::Host => Code::Misdirected,
         auth::Refusal::Origin => Code::Forbidden,
-        auth::Refusal::Credential => Code::Unauthorized,
+        auth::Refusal::Credential | auth::Refusal::Wrong => Code::Unauthorized,
         auth::Refusal::ContentType => Code::InvalidRequest,
     };
     Refusal::new(code, refused.to_string()).reason(refused.word())

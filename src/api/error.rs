@@ -15,6 +15,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::Timeout => StatusCode::REQUEST_TIMEOUT,
         Code::Conflict => StatusCode::CONFLICT,
         Code::Gone => StatusCode::GONE,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -33,6 +34,7 @@ pub(super) const fn word(code: Code) -> &'static str {
         Code::Forbidden => "forbidden",
         Code::NotFound => "not_found",
         Code::MethodNotAllowed => "method_not_allowed",
+        Code::Timeout => "timeout",
         Code::Conflict => "conflict",
         Code::Gone => "gone",
         Code::PayloadTooLarge => "payload_too_large",
@@ -68,6 +70,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Response {
         | Code::Forbidden
         | Code::NotFound
         | Code::MethodNotAllowed
+        | Code::Timeout
         | Code::Conflict
         | Code::Gone
         | Code::PayloadTooLarge
@@ -78,6 +81,19 @@ pub(super) fn refusal(refusal: &Refusal) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// A refusal as it is written to a connection that ends with it, because no request was read from it.
+pub(super) fn last_word(refusal: &Refusal) -> Vec<u8> {
+    // Writing such a value into memory does not fail; an empty body would still be an answer.
+    let body = serde_json::to_vec(&wire::ErrorBody::of(refusal)).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\
+         retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        status(refusal.code),
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
 }
 
 /// A malformed request.

@@ -15,9 +15,9 @@ use super::state::Api;
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, Instance, InstanceId, ProjectId};
 
-/// The most bytes of a request body.
+/// The most bytes of a request body; a longer one is answered 413, where its length is told before a byte is read.
 const BODY_LIMIT: usize = 64 << 10;
-/// How long a body may take to arrive.
+/// How long a body may take to arrive; then the answer is 408 and the connection is closed.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request whose sender was let in and has the scope its route needs.
@@ -96,7 +96,10 @@ async fn collect(body: Body) -> Answer<Bytes> {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(invalid("the request body broke off").reason("body")),
-        Err(_) => Err(invalid("the request body took longer than 10 s").reason("body_timeout")),
+        Err(_) => {
+            let message = format!("the request body took longer than {} s", BODY_TIMEOUT.as_secs());
+            Err(Refusal::new(Code::Timeout, message).reason("body_timeout"))
+        }
     }
 }
 

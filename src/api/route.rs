@@ -25,7 +25,7 @@ pub enum Access {
 }
 
 /// Where a route is served, and where a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Surface {
     /// TCP; as a route's place: both surfaces.
     Http,

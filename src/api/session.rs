@@ -9,7 +9,7 @@ use super::door::Entry;
 use super::error::{invalid, json as answer};
 use super::query::page_of;
 use super::request::Request;
-use super::wire;
+use super::{seats, wire};
 use crate::auth::NewToken;
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{InvalidId, Scope, SharedTask, TimeMs};
@@ -32,7 +32,12 @@ pub(super) async fn open(mut request: Request) -> Answer<Response> {
             return Err(invalid("one of `ticket` and `token` is enough").reason("wrong_field"));
         }
     };
-    let (cookie, key, scope) = request.api.door.open_session(entry).await?;
+    let door = &request.api.door;
+    let opened = door.open_session(entry).await;
+    if matches!(&opened, Err(refusal) if refusal.code == Code::Unauthorized) {
+        door.failed(seats::peer(&request.parts)).await;
+    }
+    let (cookie, key, scope) = opened?;
     let cookie = HeaderValue::from_str(&cookie)
         .map_err(|_| Refusal::new(Code::Internal, "the session's cookie is not a header"))?;
     let mut response = answer(StatusCode::OK, &json!({ "key": key, "scope": scope.word() }));

@@ -1,4 +1,4 @@
-//! A peer that takes nothing for too long is gone.
+//! A peer that takes nothing for too long is gone, and one that says too much is listened to with pauses.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,21 +6,45 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// How long a write may wait for the peer to take anything.
 const LIMIT: Duration = Duration::from_secs(60);
+/// About how many bytes are read in a window; then nothing is until it is over, and the peer waits with the rest. Whoever sends what is
+/// no message yet, such as empty fragments, would otherwise keep a thread busy and be counted by nobody.
+const READ_BYTES: usize = 64 << 10;
+const READ_WINDOW: Duration = Duration::from_millis(10);
 
-/// A stream whose writes fail when the peer stalls them.
+/// A stream whose writes fail when the peer stalls them, and which is read at a pace.
 pub(super) struct Stall<I> {
     inner: I,
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
+    /// What may still be read in the window, and when that ends.
+    left: usize,
+    until: Instant,
+    /// Runs while a read waits for the next window.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> Stall<I> {
     pub(super) fn new(inner: I) -> Self {
-        Self { inner, patience: None }
+        Self { inner, patience: None, left: READ_BYTES, until: Instant::now() + READ_WINDOW, pause: None }
+    }
+
+    /// Waits until something may be read.
+    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.left == 0 {
+            let until = self.until;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let now = Instant::now();
+        if now >= self.until {
+            (self.left, self.until) = (READ_BYTES, now + READ_WINDOW);
+        }
+        Poll::Ready(())
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -40,7 +64,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Stall<I> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        ready!(self.poll_window(cx));
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The one gate that every request passes before it is routed.
 
-use super::site::is_own_origin;
 use super::{Keys, Site};
 use crate::model::{Actor, TimeMs};
 
@@ -76,9 +75,12 @@ pub enum Refusal {
     /// 403: sent by a page that is not ours.
     #[error("requests from other sites are not taken")]
     Origin,
-    /// 401: no credential, or one that does not work.
+    /// 401: no credential, or not all of one.
     #[error("a credential is needed: a bearer token, or run `kas open`")]
     Credential,
+    /// 401: a credential that does not work. Only these count as failures of whoever sent them.
+    #[error("this credential does not work: bring another bearer token, or run `kas open`")]
+    Wrong,
     /// 400: a change must say that it is JSON, which no foreign form can.
     #[error("send Content-Type: application/json")]
     ContentType,
@@ -91,7 +93,7 @@ impl Refusal {
         match self {
             Self::Host => 421,
             Self::Origin => 403,
-            Self::Credential => 401,
+            Self::Credential | Self::Wrong => 401,
             Self::ContentType => 400,
         }
     }
@@ -102,7 +104,7 @@ impl Refusal {
         match self {
             Self::Host => "host",
             Self::Origin => "origin",
-            Self::Credential => "credential",
+            Self::Credential | Self::Wrong => "credential",
             Self::ContentType => "content_type",
         }
     }
@@ -129,7 +131,7 @@ pub fn admit(
         return Ok(Admitted::Actor(keys.socket_actor()));
     }
     let host = site.host(&facts.host, facts.authority).ok_or(Refusal::Host)?;
-    check_origin(facts, host)?;
+    check_origin(site, facts, host)?;
     let admitted = match facts.access {
         Access::Open | Access::Page | Access::Exchange => Admitted::Anybody,
         Access::Credential => Admitted::Actor(credential(keys, cookie_name, facts, now)?),
@@ -143,12 +145,12 @@ pub fn admit(
 /// A browser tells where a request comes from in `Origin` or `Sec-Fetch-Site`; what it tells must be our own page. Who
 /// tells nothing is no browser, or one on a plain read, and needs a credential that no foreign page can send along:
 /// a bearer token or the page's key. A link from elsewhere to the page itself may be followed.
-fn check_origin(facts: &RequestFacts<'_>, host: &str) -> Result<(), Refusal> {
+fn check_origin(ours: &Site, facts: &RequestFacts<'_>, host: &str) -> Result<(), Refusal> {
     let followed = facts.access == Access::Page && facts.sec_fetch_mode == Some(b"navigate");
     let typed = facts.sec_fetch_site == Some(b"none") && !facts.is_upgrade && !is_change(facts.method);
     let site_ok = facts.sec_fetch_site.is_none_or(|site| site == b"same-origin") || followed || typed;
     let needs_origin = (is_change(facts.method) || facts.is_upgrade) && facts.authorization.is_empty();
-    let origin_ok = match is_own_origin(&facts.origin, host) {
+    let origin_ok = match ours.is_own_origin(&facts.origin, host) {
         Some(own) => own,
         None => !needs_origin || facts.cookie.is_empty(),
     };
@@ -161,21 +163,31 @@ fn credential(
     facts: &RequestFacts<'_>,
     now: TimeMs,
 ) -> Result<Actor, Refusal> {
-    let actor = match facts.authorization.as_slice() {
+    match facts.authorization.as_slice() {
         [] => session(keys, cookie_name, facts, now),
-        [header] => bearer(header).and_then(|secret| keys.bearer(secret, now)),
-        _ => None,
-    };
-    actor.ok_or(Refusal::Credential)
+        [header] => bearer(header).and_then(|secret| keys.bearer(secret, now)).ok_or(Refusal::Wrong),
+        _ => Err(Refusal::Wrong),
+    }
 }
 
-fn session(keys: &mut Keys, cookie_name: &str, facts: &RequestFacts<'_>, now: TimeMs) -> Option<Actor> {
+/// A cookie comes along by itself, also to a page that was never let in, so it is no attempt without its other half.
+fn session(
+    keys: &mut Keys,
+    cookie_name: &str,
+    facts: &RequestFacts<'_>,
+    now: TimeMs,
+) -> Result<Actor, Refusal> {
     let cookies = cookies(&facts.cookie, cookie_name);
     if facts.is_upgrade {
-        return keys.socket_session(&cookies, ticket(&facts.protocols)?, now);
+        let ticket = ticket(&facts.protocols).ok_or(Refusal::Credential)?;
+        return keys.socket_session(&cookies, ticket, now).ok_or(Refusal::Wrong);
     }
-    let key = std::str::from_utf8(facts.key?).ok()?;
-    cookies.into_iter().find_map(|cookie| keys.session(cookie, key, now))
+    let key = facts.key.ok_or(Refusal::Credential)?;
+    if cookies.is_empty() {
+        return Err(Refusal::Credential);
+    }
+    let key = std::str::from_utf8(key).map_err(|_| Refusal::Wrong)?;
+    cookies.into_iter().find_map(|cookie| keys.session(cookie, key, now)).ok_or(Refusal::Wrong)
 }
 
 /// The secret of `Bearer <secret>`; the scheme's case does not matter (RFC 9110, §11.1).

@@ -8,6 +8,9 @@ pub enum Error {
     /// The configuration, a path or a directory is not usable.
     #[error(transparent)]
     Config(#[from] crate::config::Error),
+    /// The operator's certificate cannot be served with.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::Error),
     /// `backend = "tmux"` and no usable tmux.
     #[error("{0}")]
     NoTmux(String),
@@ -30,6 +33,7 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(error) => error.exit_code(),
+            Self::Tls(_) => 8,
             Self::NoTmux(_) => 16,
             Self::Locked { .. } => 17,
             Self::Failed(_) => 1,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,16 +14,17 @@ use super::notify::Notifier;
 use super::signals::Signals;
 use super::vault::StoreVault;
 use super::{Error, log, memory, operator};
-use crate::api::{Api, Door, Listeners, bind_control, serve};
-use crate::auth::{Keys, bootstrap_token};
+use crate::api::{Api, Door, Listeners, Web, bind_control, serve};
+use crate::auth::{Keys, Site, bootstrap_token};
 use crate::backend::Scopes;
 use crate::backend::tmux::{self, Tmux};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
-use crate::daemon::{self, Facts, Handle, Parts, Places};
+use crate::daemon::{self, Facts, Handle, Parts, Places, Serving};
 use crate::failpoint::{self, Failpoint, hit};
 use crate::lifecycle::OnRestart;
 use crate::model::TimeMs;
 use crate::store::Store;
+use crate::tls::{Certificate, Tls};
 
 /// Reports of tmux that wait for the daemon; tmux's adapter waits beyond it.
 const REPORTS: usize = 256;
@@ -70,13 +72,15 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     };
     let (close, closing) = watch::channel(false);
     let Daemon { handle, door, listeners, paths, bound, _lock } = daemon;
-    let api = Api::new(handle.clone(), door, handle.metrics(), closing);
+    let metrics = handle.metrics();
+    let api = Api::new(handle.clone(), door, std::sync::Arc::clone(&metrics), closing);
     let mut serving = std::pin::pin!(serve(api, listeners));
     tell_ready(&options, &paths, bound)?;
     notifier.ready();
     tokio::select! {
         () = &mut serving => return Err(anyhow::anyhow!("the API stopped by itself").into()),
         () = notifier.keep_telling(&handle) => {}
+        () = memory::give_back(&metrics) => {}
         () = signals.until_shutdown(&handle, &notifier) => {}
     }
     tracing::info!("shutting down; tasks live on");
@@ -105,6 +109,7 @@ async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
         config.http_addr = config::parse_http_addr(http)?;
         config.check_http()?;
     }
+    let tls = certificate(&config)?;
     let paths = Paths::new(env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
     paths.ensure_state_dir()?;
     let _lock = Lock::take(&paths.lock)?;
@@ -125,14 +130,25 @@ async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
     };
     let handle = daemon::start(parts).await?;
     handle.register(&config.repos).await;
-    let listeners = listen(&config, &paths).await?;
-    let bound = listeners.http.as_ref().map(tokio::net::TcpListener::local_addr);
+    let listeners = listen(&config, &paths, tls.clone()).await?;
+    let bound = listeners.http.as_ref().map(|web| web.listener.local_addr());
     let bound = bound.transpose().context("the bound address")?;
-    if let Some(address) = bound {
-        handle.serving_http_on(address.to_string());
+    let site = bound.map(|address| Site::at(address, &config.http.names, tls.is_some()));
+    if let Some((address, site)) = bound.zip(site.as_ref()) {
+        handle.serving_http(Serving { address, url: site.url(), tls });
     }
-    let door = Door::new(keys, bound.map(|address| address.port()), &[], StoreVault(store));
+    let door = Door::new(keys, site, StoreVault(store));
     Ok(Daemon { handle, door, listeners, paths, bound, _lock })
+}
+
+/// The certificate to serve HTTP with, if it is served with one.
+fn certificate(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
+    let (Some(_), Some((cert, key))) = (config.http_addr, config.http.tls()) else { return Ok(None) };
+    let certificate = Certificate::read(cert, key, TimeMs::now())?;
+    for name in certificate.lacks(&config.http.names) {
+        tracing::warn!("the certificate in {} is not for {name}; browsers will warn of it", cert.display());
+    }
+    Ok(Some(Arc::new(Tls::new(certificate))))
 }
 
 async fn open_store(paths: &Paths) -> Result<Store, Error> {
@@ -191,14 +207,16 @@ async fn backend(
     Ok(((resolved.backend, version), tmux.map(|tmux| (tmux, reports))))
 }
 
-async fn listen(config: &Config, paths: &Paths) -> Result<Listeners, Error> {
+async fn listen(config: &Config, paths: &Paths, tls: Option<Arc<Tls>>) -> Result<Listeners, Error> {
     paths.ensure_runtime_dir()?;
     let control = bind_control(&paths.socket).map_err(anyhow::Error::from)?;
     let http = match config.http_addr {
         None => None,
         Some(addr) => {
             let listener = tokio::net::TcpListener::bind(addr).await;
-            Some(listener.with_context(|| format!("cannot serve HTTP on {addr}; set another http_addr"))?)
+            let listener =
+                listener.with_context(|| format!("cannot serve HTTP on {addr}; set another http_addr"))?;
+            Some(Web { listener, tls })
         }
     };
     Ok(Listeners { control: Some(control), http })

@@ -81,7 +81,7 @@ fn described(status: &Value) -> String {
     let tmux = text(&status["tmux_version"]).map(|version| format!(" ({version})"));
     let backend = text(&status["backend"]).unwrap_or_default();
     lines.push(format!("backend   {backend}{}", tmux.unwrap_or_default()));
-    let http = text(&status["http_addr"]).map(|address| format!("http://{address}"));
+    let http = text(&status["http_url"]);
     lines.push(format!("page      {}", http.unwrap_or_else(|| "off".to_owned())));
     for repo in status["repos"].as_array().into_iter().flatten() {
         let (id, path) = (text(&repo["project"]), text(&repo["path"]));
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn describes_a_status() {
         let status = json!({"running":true,"repos":[{"path":"/p\u{1b}","project":"demo","active_plans":[]}],"repo_count":1,
-            "uptime":7200,"pid":12,"version":"0.1.0","http_addr":"127.0.0.1:7440","backend":"tmux","tmux_version":"tmux 3.4",
+            "uptime":7200,"pid":12,"version":"0.1.0","http_addr":"0.0.0.0:7440","http_url":"https://kas.lan:7440","backend":"tmux","tmux_version":"tmux 3.4",
             "config_problems":["bad"]});
         let expect = "daemon    running, pid 12, up 2h, version 0.1.0\nbackend   tmux (tmux 3.4)\n\
-            page      http://127.0.0.1:7440\nproject   demo  /p\\u{1b}\nproblem   bad";
+            page      https://kas.lan:7440\nproject   demo  /p\\u{1b}\nproblem   bad";
         assert_eq!(described(&status), expect);
     }
 }

@@ -76,6 +76,7 @@ impl Error {
                 ("invalid_request", config_details(error))
             }
             Self::Boot(boot::Error::Locked { .. }) => ("conflict", json!({"reason": "locked"})),
+            Self::Boot(boot::Error::Tls(_)) => ("forbidden", json!({"reason": "tls"})),
             Self::Boot(boot::Error::NoTmux(_)) => ("unavailable", json!({"reason": "no_tmux"})),
             Self::Boot(boot::Error::Failed(_)) => ("internal", json!({"reason": "start"})),
             Self::Usage { reason, .. } => ("invalid_request", json!({ "reason": reason })),
@@ -153,6 +154,9 @@ fn config_details(error: &config::Error) -> Value {
         | config::Error::NotAFile { .. }
         | config::Error::Io { .. }
         | config::Error::NotLoopback { .. }
+        | config::Error::HalfTls { .. }
+        | config::Error::NoName { .. }
+        | config::Error::NotPrivate { .. }
         | config::Error::UnsafeDir { .. }
         | config::Error::BadAddress { .. }
         | config::Error::SocketPathTooLong { .. }

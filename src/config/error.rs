@@ -54,10 +54,34 @@ pub enum Error {
     #[error("{}", .0.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid(Invalid),
     /// The address is one others could reach, which takes TLS.
-    #[error("http_addr {addr} is not a loopback address; without TLS only 127.0.0.0/8 and [::1] are served")]
+    #[error(
+        "{addr} is not a loopback address; to serve others set `tls_cert` and `tls_key` below `[http]` in daemon.toml"
+    )]
     NotLoopback {
         /// The address asked for.
         addr: SocketAddr,
+    },
+    /// One half of what TLS takes.
+    #[error("`{set}` is set without `{missing}`; set both below `[http]` in daemon.toml, or neither")]
+    HalfTls {
+        /// The key that is there.
+        set: &'static str,
+        /// The key that is not.
+        missing: &'static str,
+    },
+    /// Every address of the machine is served, and none is known.
+    #[error(
+        "{addr} is every address of this machine; set `names` below `[http]` in daemon.toml to those that browsers use"
+    )]
+    NoName {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// A secret that others can read.
+    #[error("{} may be read by others than its owner; `chmod 600` takes that away, and if they may have read it, make a new one", path.display())]
+    NotPrivate {
+        /// The file.
+        path: PathBuf,
     },
     /// A text that is not an address.
     #[error(
@@ -119,7 +143,11 @@ impl Error {
             | Self::Invalid(_)
             | Self::BadAddress { .. }
             | Self::SocketPathTooLong { .. } => 4,
-            Self::NotLoopback { .. } | Self::UnsafeDir { .. } => 8,
+            Self::NotLoopback { .. }
+            | Self::HalfTls { .. }
+            | Self::NoName { .. }
+            | Self::NotPrivate { .. }
+            | Self::UnsafeDir { .. } => 8,
             Self::Io { .. } | Self::NoHome { .. } => 1,
             Self::Advised { error, .. } => error.exit_code(),
         }

@@ -1,6 +1,6 @@
 //! `daemon.toml`: every key of `seeds/002` and of `spec/protocol.md` §7, all optional, none unknown.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use super::keys::{Keys, Wrong, boolean, choice, integer, list, seconds, text, wr
 use super::task_env::is_pattern;
 use super::{Error, Invalid, read_source};
 use crate::project::{Problem, Source};
+
+/// The most names a daemon may have; more are refused.
+const MAX_NAMES: usize = 16;
 
 /// Where HTTP is served; `None` when it is off. Port 0 takes any free one.
 pub type HttpAddr = Option<SocketAddr>;
@@ -39,12 +42,34 @@ pub struct Config {
     pub socket_path: Option<PathBuf>,
     /// Where HTTP is served.
     pub http_addr: HttpAddr,
+    /// How HTTP is served there.
+    pub http: Http,
     /// Watching of pull requests.
     pub pr_monitor: PrMonitor,
     /// How tasks are run.
     pub task_runner: TaskRunner,
     /// Limits of tasks and their output.
     pub limits: Limits,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Http {
+    /// The certificate for TLS with those that lead from it to a root, PEM; absolute. With one there is no plain HTTP.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM, readable by its owner only; absolute.
+    pub tls_key: Option<PathBuf>,
+    /// Names and addresses under which browsers reach the page, as they stand in a `Host` header; links lead to the first one. At most
+    /// [`MAX_NAMES`].
+    pub names: Vec<String>,
+}
+
+impl Http {
+    /// The files for TLS, if it is on.
+    #[must_use]
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
+    }
 }
 
 /// `[pr_monitor]`.
@@ -158,6 +183,7 @@ impl Default for Config {
             readiness_max_verify_cycles: 2,
             socket_path: None,
             http_addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7440))),
+            http: Http::default(),
             pr_monitor: PrMonitor {
                 enabled: false,
                 poll_interval_sec: Duration::from_secs(60),
@@ -184,14 +210,21 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether HTTP would be served only to this machine.
+    /// Whether HTTP may be served: to this machine only, or with TLS and under known names. A credential is asked for in any case.
     ///
     /// # Errors
-    /// [`Error::NotLoopback`].
+    /// [`Error::NotLoopback`], [`Error::HalfTls`], [`Error::NoName`].
     pub fn check_http(&self) -> Result<(), Error> {
-        match self.http_addr {
-            Some(addr) if !addr.ip().is_loopback() => Err(Error::NotLoopback { addr }),
-            Some(_) | None => Ok(()),
+        let Some(addr) = self.http_addr else { return Ok(()) };
+        let Http { tls_cert, tls_key, names } = &self.http;
+        match (tls_cert, tls_key) {
+            (Some(_), None) => Err(Error::HalfTls { set: "tls_cert", missing: "tls_key" }),
+            (None, Some(_)) => Err(Error::HalfTls { set: "tls_key", missing: "tls_cert" }),
+            (None, None) if !addr.ip().is_loopback() => Err(Error::NotLoopback { addr }),
+            (Some(_), Some(_)) if addr.ip().is_unspecified() && names.is_empty() => {
+                Err(Error::NoName { addr })
+            }
+            (Some(_), Some(_)) | (None, None) => Ok(()),
         }
     }
 }
@@ -255,8 +288,13 @@ fn read_keys(keys: &mut Keys<'_>, config: &mut Config) {
         integer(0..=1_000_000),
     );
     keys.key("readiness_max_verify_cycles", &mut config.readiness_max_verify_cycles, integer(0..=1_000_000));
-    keys.key("socket_path", &mut config.socket_path, socket_path);
+    keys.key("socket_path", &mut config.socket_path, path_or_none);
     keys.key("http_addr", &mut config.http_addr, http_addr);
+    keys.table("http", |keys| {
+        keys.key("tls_cert", &mut config.http.tls_cert, path_or_none);
+        keys.key("tls_key", &mut config.http.tls_key, path_or_none);
+        keys.key("names", &mut config.http.names, names);
+    });
     keys.table("pr_monitor", |keys| {
         let it = &mut config.pr_monitor;
         keys.key("enabled", &mut it.enabled, boolean);
@@ -308,8 +346,35 @@ fn absolute(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
     Err(Wrong { message: format!("must be an absolute path, not \"{}\"", path.display()), hint })
 }
 
-fn socket_path(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wrong> {
+fn path_or_none(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wrong> {
     if text(value)?.is_empty() { Ok(None) } else { absolute(value).map(Some) }
+}
+
+fn names(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+    let names = list(name)(value)?;
+    if names.len() <= MAX_NAMES { Ok(names) } else { wrong(format!("may have {MAX_NAMES} names")) }
+}
+
+/// A host name, or an address, as browsers write it into `Host`: in lower case, an IPv6 address in brackets.
+fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    match text.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(IpAddr::V4(it)) if !it.is_unspecified() => return Ok(it.to_string()),
+        Ok(IpAddr::V6(it)) if !it.is_unspecified() => return Ok(format!("[{it}]")),
+        Ok(_) | Err(_) => {}
+    }
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let label = |it: &str| (1..=63).contains(&it.len()) && it.bytes().all(of_name);
+    // A name whose last part is a number is an address to browsers.
+    let last = text.rsplit('.').next().unwrap_or_default();
+    if text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|it| it.is_ascii_digit()) {
+        return Ok(text);
+    }
+    let hint = Some(
+        "write it as in the address bar, such as \"kas.example.org\", in lower case and without a port"
+            .to_owned(),
+    );
+    Err(Wrong { message: "must be a host name or an address".to_owned(), hint })
 }
 
 fn http_addr(value: &DeValue<'_>) -> Result<HttpAddr, Wrong> {
@@ -374,6 +439,10 @@ readiness_self_fix_max_lines = 80
 readiness_max_verify_cycles = 2
 socket_path = ""
 http_addr = "127.0.0.1:7440"
+[http]
+tls_cert = ""
+tls_key = ""
+names = []
 [pr_monitor]
 enabled = false
 poll_interval_sec = 60.0
@@ -401,6 +470,10 @@ poll_interval_sec = 1
 repos = ["/a", "/b"]
 socket_path = "/s/kas.sock"
 http_addr = ""
+[http]
+tls_cert = "/c.pem"
+tls_key = "/k.pem"
+names = ["kas.lan", "192.168.1.5", "fd00::1", "[fd00::2]"]
 [task_runner]
 backend = "pty"
 pty_on_restart = "fail"
@@ -414,6 +487,8 @@ transcript_bytes = 0x10_0000
         assert_eq!(config.repos, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(config.socket_path, Some(PathBuf::from("/s/kas.sock")));
         assert_eq!(config.http_addr, None);
+        assert_eq!(config.http.tls(), Some((Path::new("/c.pem"), Path::new("/k.pem"))));
+        assert_eq!(config.http.names, ["kas.lan", "192.168.1.5", "[fd00::1]", "[fd00::2]"]);
         let tmux = TmuxSettings {
             socket: TmuxSocket::Named("kas-test".to_owned()),
             config: TmuxConfig::Min,
@@ -495,6 +570,54 @@ transcript_bytes = 0x10_0000
             [exit("0.0.0.0:1"), exit("[::]:1"), exit("192.168.0.1:1"), exit("[::ffff:127.0.0.1]:1")],
             [8; 4]
         );
+    }
+
+    #[test]
+    fn others_are_served_with_tls_and_under_a_name() {
+        let check = |addr: &str, http: &str, expect: &str| {
+            let text = format!("http_addr = \"{addr}\"\n[http]\n{http}");
+            let told = parse(Source::new("t", &*text))
+                .unwrap()
+                .check_http()
+                .map_or_else(|error| error.to_string(), |()| "ok".to_owned());
+            assert!(told.contains(expect), "{text}: {told}");
+        };
+        let (cert, key) = ("tls_cert = '/c'", "tls_key = '/k'");
+        let both = format!("{cert}\n{key}\n");
+        check("192.168.0.1:1", "", "set `tls_cert` and `tls_key`");
+        check("127.0.0.1:1", cert, "`tls_key`");
+        check("127.0.0.1:1", key, "`tls_cert`");
+        check("", cert, "ok");
+        check("192.168.0.1:1", &both, "ok");
+        check("127.0.0.1:1", &both, "ok");
+        for all in ["0.0.0.0:1", "[::]:1"] {
+            check(all, &both, "set `names`");
+            check(all, &format!("{both}names = ['kas.lan']"), "ok");
+            check(all, "names = ['kas.lan']", "set `tls_cert` and `tls_key`");
+        }
+    }
+
+    #[test]
+    fn names_are_as_browsers_write_them() {
+        for bad in [
+            "",
+            "Kas.lan",
+            "kas.lan:7440",
+            "https://kas.lan",
+            "a..b",
+            "a b",
+            ".lan",
+            "kas.lan.",
+            "0.0.0.0",
+            "[::]",
+            "1.2.3",
+            "*",
+        ] {
+            let told = parse(Source::new("t", &*format!("[http]\nnames = [{bad:?}]"))).unwrap_err();
+            assert!(told.problems[0].to_string().contains("item 1: must be a host name"), "{bad}");
+        }
+        let many = vec!["\"a\""; 17].join(", ");
+        assert!(parse(Source::new("t", &*format!("[http]\nnames = [{many}]"))).is_err());
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub use dirs::{ensure_private_dir, ensure_safe_dir};
 pub use env::Env;
 pub use error::{Error, Invalid};
 pub use file::{
-    BackendChoice, Config, HttpAddr, Limits, PrMonitor, PtyOnRestart, TaskRunner, TmuxConfig, TmuxOutput,
-    TmuxSettings, TmuxSocket, load, parse, parse_http_addr,
+    BackendChoice, Config, Http, HttpAddr, Limits, PrMonitor, PtyOnRestart, TaskRunner, TmuxConfig,
+    TmuxOutput, TmuxSettings, TmuxSocket, load, parse, parse_http_addr,
 };
 pub use listener::private_listener;
 pub use paths::{MAX_SOCKET_PATH_BYTES, Paths};
-pub use read::{ProjectSources, find_project, read_project, read_project_at, read_source};
+pub use read::{ProjectSources, find_project, read_project, read_project_at, read_secret, read_source};
 pub use reload::{ReloadReport, reload_report};
 pub use task_env::task_env;

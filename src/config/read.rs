@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
 use rustix::io::Errno;
 
 use super::Error;
@@ -92,6 +92,23 @@ pub fn find_project(start: &Path) -> Option<PathBuf> {
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotAFile`], [`Error::Io`].
 pub fn read_source(path: &Path) -> Result<Source, Error> {
+    Ok(Source::new(shown(&path.to_string_lossy()), read_bytes(path, |_| Ok(()))?))
+}
+
+/// The same for a secret, which only its owner may be able to read.
+///
+/// # Errors
+/// As [`read_source`], and [`Error::NotPrivate`].
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+    let private =
+        |stat: &Stat| Mode::from_raw_mode(stat.st_mode).intersection(Mode::RWXG | Mode::RWXO).is_empty();
+    read_bytes(
+        path,
+        |stat| if private(stat) { Ok(()) } else { Err(Error::NotPrivate { path: path.to_owned() }) },
+    )
+}
+
+fn read_bytes(path: &Path, check: impl FnOnce(&Stat) -> Result<(), Error>) -> Result<Vec<u8>, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = open(path, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOENT | Errno::NOTDIR => Error::NotFound { path: path.to_owned() },
@@ -103,10 +120,11 @@ pub fn read_source(path: &Path) -> Result<Source, Error> {
     if kind != FileType::RegularFile {
         return Err(Error::NotAFile { path: path.to_owned(), kind: described(kind) });
     }
+    check(&stat)?;
     let mut text = Vec::new();
     let mut file = File::from(fd).take(MAX_SOURCE_BYTES as u64 + 1);
     file.read_to_end(&mut text).map_err(|error| Error::io("read", path, error))?;
-    Ok(Source::new(shown(&path.to_string_lossy()), text))
+    Ok(text)
 }
 
 const fn described(kind: FileType) -> &'static str {

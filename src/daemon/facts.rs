@@ -1,7 +1,8 @@
 //! What is known of the daemon itself, and its configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use super::view::{ProjectSummary, ReloadReport, Status};
 use crate::config::Config;
 use crate::model::{BackendKind, TimeMs};
 use crate::policy::TaskLimits;
+use crate::tls::Tls;
 
 /// Facts that do not change, and the configuration in force.
 #[derive(Debug)]
@@ -26,7 +28,18 @@ pub struct Facts {
     pub operator: String,
     config: Mutex<Config>,
     config_problems: Mutex<Vec<String>>,
-    http_addr: OnceLock<String>,
+    serving: OnceLock<Serving>,
+}
+
+/// Where HTTP is served, and how.
+#[derive(Debug)]
+pub struct Serving {
+    /// The bound address.
+    pub address: SocketAddr,
+    /// The page's address as a browser is to use it, without a path.
+    pub url: String,
+    /// What it is encrypted with.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Facts {
@@ -47,7 +60,7 @@ impl Facts {
             operator,
             config: Mutex::new(config),
             config_problems: Mutex::default(),
-            http_addr: OnceLock::new(),
+            serving: OnceLock::new(),
         }
     }
 
@@ -58,8 +71,8 @@ impl Facts {
     }
 
     /// Says where HTTP is served; the first word counts.
-    pub fn serving_http_on(&self, address: String) {
-        let _ = self.http_addr.set(address);
+    pub fn serving_http(&self, serving: Serving) {
+        let _ = self.serving.set(serving);
     }
 
     /// The daemon in one look.
@@ -69,7 +82,8 @@ impl Facts {
             projects,
             started_at: self.started_at,
             pid: std::process::id(),
-            http_addr: self.http_addr.get().cloned(),
+            http_addr: self.serving.get().map(|it| it.address.to_string()),
+            http_url: self.serving.get().map(|it| it.url.clone()),
             backend: self.backend,
             tmux_version: self.tmux_version.clone(),
             config_problems: self.problems().clone(),
@@ -82,13 +96,22 @@ impl Facts {
     /// `invalid_request` with every problem.
     pub async fn reload(&self) -> Result<(ReloadReport, TaskLimits), Refusal> {
         let (named, default) = self.config_files.clone();
-        let read = tokio::task::spawn_blocking(move || crate::config::load(named.as_deref(), &default)).await;
+        let tls = self.serving.get().and_then(|it| it.tls.clone());
+        let read = move || {
+            let config = crate::config::load(named.as_deref(), &default).map_err(|bad| bad.to_string())?;
+            let renewed = renew(tls.as_deref(), &config).map_err(|bad| bad.to_string())?;
+            Ok::<_, String>((config, renewed))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|_| Refusal::new(Code::Internal, "Reading the configuration failed."))?;
         match read {
-            Ok(new) => {
+            Ok((new, renewed)) => {
                 self.problems().clear();
                 let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-                let report = crate::config::reload_report(&config, &new);
+                let mut report = crate::config::reload_report(&config, &new);
+                if renewed && !report.applied.contains(&"http.tls_cert") {
+                    report.applied.push("http.tls_cert");
+                }
                 let limits = task_limits(&new);
                 *config = new;
                 tracing::info!(applied = ?report.applied, needs_restart = ?report.needs_restart, "configuration read again");
@@ -97,7 +120,7 @@ impl Facts {
                 Ok((ReloadReport { applied, needs_restart }, limits))
             }
             Err(bad) => {
-                let problems: Vec<String> = bad.to_string().lines().map(str::to_owned).collect();
+                let problems: Vec<String> = bad.lines().map(str::to_owned).collect();
                 tracing::error!(?problems, "the configuration is bad; the old one stays in force");
                 (*self.problems()).clone_from(&problems);
                 let message = "The configuration is bad; the old one stays in force.";
@@ -110,6 +133,14 @@ impl Facts {
 
     fn problems(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.config_problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes up what is in the certificate's files now; whether that is another certificate.
+fn renew(tls: Option<&Tls>, config: &Config) -> Result<bool, crate::tls::Error> {
+    match (tls, config.http.tls()) {
+        (Some(tls), Some((cert, key))) => tls.renew(cert, key, TimeMs::now()),
+        _ => Ok(false),
     }
 }
 

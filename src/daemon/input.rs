@@ -115,6 +115,8 @@ pub enum ShimReport {
     TmuxGone(Box<ExitRecord>),
     /// The shim went away without an exit record.
     Lost(ErrorWord),
+    /// It lives and is not to live on: its tree is ended, and where nothing else ends it before, this is why.
+    GiveUp(ErrorWord),
 }
 
 /// What wakes the orchestrator.

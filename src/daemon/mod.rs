@@ -26,7 +26,7 @@ mod view;
 mod watching;
 
 pub use effect::{Effect, RunEffect};
-pub use facts::{Facts, task_limits};
+pub use facts::{Facts, Serving, task_limits};
 pub use handle::{Answer, Handle};
 pub use input::{
     Confirmation, DeleteTarget, Input, Placement, Plan, Project, Reached, Reply, ReplyId, ShimReport,

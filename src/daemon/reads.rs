@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::facts::Serving;
 use super::handle::{Answer, Handle, internal, not_found};
 use super::input::Input;
 use super::refusal::{Code, Refusal};
@@ -150,8 +151,8 @@ impl Handle {
     }
 
     /// Says where HTTP is served, once it is.
-    pub fn serving_http_on(&self, address: String) {
-        self.0.facts.serving_http_on(address);
+    pub fn serving_http(&self, serving: Serving) {
+        self.0.facts.serving_http(serving);
     }
 
     /// What is counted.
@@ -182,7 +183,7 @@ impl Handle {
         parts.extend(self.ready().await.err().map(|refusal| refusal.to_string()));
         let running = self.0.view.borrow().live.len();
         parts.push(format!("{running} tasks run; {} projects", status.projects.len()));
-        parts.push(status.http_addr.map_or("no page".to_owned(), |address| format!("http://{address}")));
+        parts.push(status.http_url.unwrap_or_else(|| "no page".to_owned()));
         parts.join("; ")
     }
 

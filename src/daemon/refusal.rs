@@ -17,6 +17,8 @@ pub enum Code {
     NotFound,
     /// 405
     MethodNotAllowed,
+    /// 408
+    Timeout,
     /// 409
     Conflict,
     /// 410

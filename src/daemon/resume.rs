@@ -9,12 +9,7 @@ use crate::model::ErrorWord;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resume {
     /// The orchestrator is told.
-    Tell {
-        /// What.
-        report: Box<ShimReport>,
-        /// Its shim is told to end its process tree before.
-        stop_tree: bool,
-    },
+    Tell(Box<ShimReport>),
     /// It is looked at again later.
     LookAgain,
     /// It is over: its shim is sent away, then its directory goes.
@@ -34,25 +29,26 @@ pub fn resume(
     shim: Option<Reached>,
     tmux: Server,
 ) -> Resume {
-    let tell = |report, stop_tree| Resume::Tell { report: Box::new(report), stop_tree };
+    let tell = |report| Resume::Tell(Box::new(report));
     match decision {
         Decision::Adopt(_) => match shim {
-            Some(reached) => tell(ShimReport::Reached(reached), false),
+            Some(reached) => tell(ShimReport::Reached(reached)),
             None => Resume::LookAgain,
         },
         Decision::Finish(..) => match (end, shim) {
             // The stop is carried out although the command has ended: others of its tree may live.
-            (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached), false),
-            (Some(end), _) => tell(end_report(end, tmux == Server::Down), false),
-            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost), false),
+            (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
+            (Some(end), _) => tell(end_report(end, tmux == Server::Down)),
+            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost)),
         },
-        // To be ended anyhow: then as whoever asked for it was promised.
-        Decision::Lost { end: Some(_), .. } if run.stop.is_some() => match shim {
-            Some(reached) => tell(ShimReport::Reached(reached), false),
+        Decision::Lost { word, end: Some(_), .. } => match shim {
+            // To be ended anyhow: then as whoever asked for it was promised.
+            Some(reached) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
+            Some(_) => tell(ShimReport::GiveUp(*word)),
             None => Resume::LookAgain,
         },
-        Decision::Lost { word, end, .. } => tell(ShimReport::Lost(*word), end.is_some()),
-        Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed), false),
+        Decision::Lost { word, end: None, .. } => tell(ShimReport::Lost(*word)),
+        Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed)),
         Decision::Wait(_) => Resume::LookAgain,
         Decision::EndShim(_) => Resume::EndShim,
         Decision::Discard(_) => Resume::Discard,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
-use crate::model::{BackendKind, Instance, InstanceId, ProjectId};
+use crate::model::{BackendKind, ErrorWord, Instance, InstanceId, ProjectId};
 use crate::policy::{Confirmations, TaskLimits};
 
 /// All of it.
@@ -58,6 +58,8 @@ pub struct Live {
     pub also: Vec<ReplyId>,
     /// Who wants it deleted once its end is stored.
     pub deleting: Vec<ReplyId>,
+    /// Why it is being ended, where no operator asked for that.
+    pub given_up: Option<ErrorWord>,
 }
 
 impl State {
@@ -103,7 +105,14 @@ impl Live {
             waiting: Vec::new(),
             also: Vec::new(),
             deleting: Vec::new(),
+            given_up: None,
         }
+    }
+
+    /// Whether its tree is being ended: then its end counts when nothing of the tree lives.
+    #[must_use]
+    pub const fn is_being_ended(&self) -> bool {
+        self.run.stop.is_some() || self.given_up.is_some()
     }
 
     /// Whether it came of the same key as this plan.

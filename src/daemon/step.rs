@@ -186,6 +186,7 @@ fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs
         waiting: Vec::new(),
         also: Vec::new(),
         deleting: Vec::new(),
+        given_up: None,
     };
     state.live.insert(plan.id, live);
     vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
@@ -299,9 +300,7 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
         ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
         // Whoever asked for the stop is told when nothing of the tree lives.
-        ShimReport::Exited(record)
-            if live.run.stop.is_some() && matches!(record.ending, Ending::Exited(_)) =>
-        {
+        ShimReport::Exited(record) if live.is_being_ended() && matches!(record.ending, Ending::Exited(_)) => {
             Vec::new()
         }
         ShimReport::Exited(record) | ShimReport::Ended(record) => ended(live, *record, now),
@@ -316,6 +315,10 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
             tracing::error!(%id, "the shim is gone and left no exit record: {word}");
             finish(live, Event::Lost(word), None, now)
         }
+        ShimReport::GiveUp(word) => {
+            live.given_up = Some(word);
+            vec![Effect::StopTree(id)]
+        }
     }
 }
 
@@ -326,7 +329,9 @@ fn reached(live: &mut Live, found: Reached, now: TimeMs) -> Vec<Effect> {
     if found.at_gate {
         let known = || instance.tmux_session.clone().zip(instance.tmux_window.clone());
         let window = found.window.or_else(known);
-        return placed(live, Placement { backend, window });
+        let effects = placed(live, Placement { backend, window });
+        // A stop that could not be told before is told now, and its end is what is waited for.
+        return if live.run.stop.is_some() { vec![Effect::StopTree(id)] } else { effects };
     }
     let effects = found.pid.map_or_else(Vec::new, |pid| started(live, pid, now));
     if effects.is_empty() && live.run.stop.is_some() {
@@ -348,7 +353,13 @@ fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
 
 fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
     let id = live.run.instance.id;
+    // What the command did before it was told to end is its own end, and a stop that somebody asked for is a stop.
+    let given_up = live.given_up.filter(|_| record.cause == Cause::Stop && live.run.stop.is_none());
     let event = match &record.ending {
+        _ if let Some(word) = given_up => {
+            live.run.instance.output_bytes = record.total_bytes;
+            Event::Lost(word)
+        }
         Ending::Exited(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
         Ending::SpawnFailed { text, .. } => {
             tracing::error!(%id, "the command could not be started: {text}");
@@ -945,6 +956,28 @@ mod tests {
         assert!(step(&mut state, reached(false, Some(7)), NOW).is_empty());
         step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
         assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["stop tree"]);
+        assert_eq!(words(&step(&mut state, reached(true, None), NOW)), ["stop tree"]);
+    }
+
+    #[test]
+    fn a_run_given_up_is_over_when_nothing_of_its_tree_lives() {
+        let own = || record(Ending::Exited(Exit::Code(3)), Cause::Itself);
+        let told = || record(Ending::Exited(Exit::Signal(15)), Cause::Stop);
+        let check = |stop: bool, end: Box<ExitRecord>, expect: &str| {
+            let mut state = state(BackendKind::Pty);
+            let shim = |report| Input::Shim { id: id(1), report };
+            running(&mut state, 1);
+            let given_up = step(&mut state, shim(ShimReport::GiveUp(ErrorWord::DaemonRestart)), NOW);
+            assert_eq!(words(&given_up), ["stop tree"]);
+            if stop {
+                step(&mut state, Input::Stop { reply: ReplyId(8), actor: ada(), id: id(1) }, NOW);
+            }
+            assert!(step(&mut state, shim(ShimReport::Exited(end.clone())), NOW).is_empty());
+            assert_eq!(words(&step(&mut state, shim(ShimReport::Ended(end)), NOW)), [expect]);
+        };
+        check(false, told(), "finish failed None daemon_restart task.exited");
+        check(true, told(), "finish stopped None - task.stopped");
+        check(false, own(), "finish failed Some(3) - task.exited");
     }
 
     #[test]

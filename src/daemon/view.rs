@@ -127,6 +127,8 @@ pub struct Status {
     pub pid: u32,
     /// Where HTTP is served, if it is.
     pub http_addr: Option<String>,
+    /// The page's address as a browser is to use it.
+    pub http_url: Option<String>,
     /// The backend in force.
     pub backend: BackendKind,
     /// tmux's version as it tells it, when there is a tmux.

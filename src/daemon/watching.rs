@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use super::handle::{Answer, Handle, not_found};
 use super::refusal::{Code, Refusal};
 use super::run::View;
 use super::terminals::Terminals;
 use super::view::{Terminal, TerminalId};
+use crate::auth::ToldFailures;
 use crate::backend::tmux::Tmux;
-use crate::model::{Actor, BackendKind, Instance, InstanceId, ProjectId, Size};
+use crate::model::{Actor, BackendKind, EventKind, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::store::{Change, NewEvent};
 
 /// How long whoever types or resizes waits for a run that is starting.
@@ -103,6 +105,14 @@ impl Handle {
     /// Records that they left.
     pub async fn detached(&self, actor: &Actor, id: InstanceId) {
         super::ended::watched(&self.0.store, actor, id, Watch::Left).await;
+    }
+
+    /// Records that credentials were presented that do not work: how many, and by which peers.
+    pub async fn auth_failed(&self, told: ToldFailures) {
+        let peers: Map<String, Value> =
+            told.peers.into_iter().map(|(peer, failures)| (peer.to_string(), failures.into())).collect();
+        let event = NewEvent::new(EventKind::AuthFailed, TimeMs::now());
+        self.record(event.detail("failures", told.failures).detail("peers", peers)).await;
     }
 
     /// Writes an event of its own; one that cannot be written is said in the log.

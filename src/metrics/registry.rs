@@ -27,6 +27,8 @@ pub struct Metrics {
     pub websockets: Counter,
     /// HTTP requests answered, on both surfaces.
     pub http_requests: Counter,
+    /// Connections refused, or cut to make room for others.
+    pub connections_refused: Counter,
     /// Requests turned away before they were routed.
     pub refusals: Counter,
     /// Panics caught.
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub running: Gauge,
     /// Subscriptions to terminals.
     pub subscribers: Gauge,
+    /// Open connections, on both surfaces; WebSockets too.
+    pub connections: Gauge,
 }
 
 impl Metrics {
@@ -64,9 +68,12 @@ impl Metrics {
         text.counter("kas_websockets", "WebSockets opened.", &[("", &self.websockets)]);
         text.counter("kas_http_requests", "HTTP requests answered.", &[("", &self.http_requests)]);
         text.counter("kas_refusals", "Requests turned away before routing.", &[("", &self.refusals)]);
+        let refused = [("", &self.connections_refused)];
+        text.counter("kas_connections_refused", "Connections refused or cut to make room.", &refused);
         text.counter("kas_panics", "Panics caught.", &[("", &self.panics)]);
         text.gauge("kas_running", "Runs that are starting or running.", &self.running);
         text.gauge("kas_subscribers", "Subscriptions to terminals.", &self.subscribers);
+        text.gauge("kas_connections", "Open connections.", &self.connections);
         text.0.push_str("# EOF\n");
         text.0
     }
@@ -115,7 +122,7 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} in {text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        assert_eq!(text.matches("# TYPE").count(), 10);
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 12);
+        assert_eq!(text.matches("# TYPE").count(), 12);
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 14);
     }
 }

@@ -33,11 +33,13 @@ pub enum EventKind {
     PaneOpened,
     /// Such a pane is gone.
     PaneClosed,
+    /// Credentials that do not work were presented; told at most once a minute.
+    AuthFailed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TaskLaunched,
         Self::TaskAttached,
         Self::TaskDetached,
@@ -52,6 +54,7 @@ impl EventKind {
         Self::ProjectChanged,
         Self::PaneOpened,
         Self::PaneClosed,
+        Self::AuthFailed,
     ];
 
     /// The word used on the wire and in the store.
@@ -72,6 +75,7 @@ impl EventKind {
             Self::ProjectChanged => "project.changed",
             Self::PaneOpened => "pane.opened",
             Self::PaneClosed => "pane.closed",
+            Self::AuthFailed => "auth.failed",
         }
     }
 }

@@ -134,7 +134,8 @@ impl NewEvent {
             | EventKind::OrphanedSession
             | EventKind::ProjectChanged
             | EventKind::PaneOpened
-            | EventKind::PaneClosed => event,
+            | EventKind::PaneClosed
+            | EventKind::AuthFailed => event,
         }
     }
 

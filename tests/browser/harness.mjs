@@ -17,7 +17,7 @@ export const SHOTS = process.env.KAS_SHOTS ?? mkdtempSync(join(tmpdir(), 'kas-sh
 mkdirSync(SHOTS, { recursive: true });
 
 /** Runs a program to its end; never rejects for its exit code. */
-function execute(program, args, options) {
+export function execute(program, args, options) {
   return new Promise((done, failed) => {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
     let stdout = '';
@@ -71,6 +71,10 @@ export class Kas {
     this.project = join(this.dir, 'demo-project');
     cpSync(join(ROOT, 'fixtures/demo-project'), this.project, { recursive: true });
     mkdirSync(join(this.env.XDG_CONFIG_HOME, 'kasmos'));
+    this.configure(config);
+  }
+
+  configure(config) {
     writeFileSync(join(this.env.XDG_CONFIG_HOME, 'kasmos/daemon.toml'), config);
   }
 
@@ -80,7 +84,7 @@ export class Kas {
     this.#daemon = spawn(KAS, ['daemon', 'start', '--foreground', '--http', address], { env: this.env, cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'] });
     const status = await this.#ready(this.#daemon);
     this.address = status.http_addr;
-    this.origin = `http://${this.address}`;
+    this.origin = status.http_url;
     sites.add(this.origin);
     this.backend = status.backend;
   }
@@ -170,6 +174,9 @@ function statusIn(text) {
 
 let browser = null;
 
+/** A name of this machine that an operator gave it. */
+export const OWN_HOST = 'kas.test';
+
 /** A name that leads to this machine, as one under an attacker's control would. No other name leads anywhere. */
 export const FOREIGN_HOST = 'evil.test';
 
@@ -180,7 +187,7 @@ export async function openBrowser() {
       '--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run',
       // A page from nowhere in particular must be kept out by the daemon, not by a permission that the operator may give.
       '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
-      `--host-resolver-rules=MAP ${FOREIGN_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
+      `--host-resolver-rules=MAP ${FOREIGN_HOST} 127.0.0.1, MAP ${OWN_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
     ],
   });
 }

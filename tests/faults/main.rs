@@ -8,6 +8,7 @@
     reason = "tests start processes, read clocks, say what they measured, and stop at the first surprise"
 )]
 
+mod bounds;
 #[allow(dead_code, unused_imports, reason = "shared by the test binaries, each of which uses a part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::{PATIENCE, World};
 
 /// How long after a fault everything may still be away.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
 /// The database of a world, opened by another program.
 pub(crate) fn outsider(world: &World) -> rusqlite::Connection {
     let conn = rusqlite::Connection::open(world.state_dir().join("runner.db")).unwrap();
-    conn.busy_timeout(Duration::from_secs(10)).unwrap();
+    conn.busy_timeout(PATIENCE).unwrap();
     conn
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn launched_again(world: &World, command: &str) -> (Value, Dura
             return (answer.json(), began.elapsed());
         }
         assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not recover: {answer:?}");
+        assert!(began.elapsed() < PATIENCE, "it does not recover: {answer:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
-use crate::harness::{Frame, Seen, Viewer, World, soon};
+use crate::harness::{Frame, Seen, Viewer, World, promised, soon};
 
 const NO_TASKS: &str = "project: demo\ntasks: {}";
 

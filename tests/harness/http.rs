@@ -1,6 +1,7 @@
 //! A small HTTP client over the control socket or TCP, and the server-sent events.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -11,11 +12,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::soon;
 
 /// A connection of either kind.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 /// Somebody who asks the daemon.
@@ -25,6 +29,8 @@ pub(crate) enum Caller {
     Socket { socket: PathBuf, recordings: PathBuf },
     /// Over TCP, with a bearer token.
     Tcp { address: String, token: String, recordings: PathBuf },
+    /// The same inside TLS, under a name.
+    Tls { address: String, name: String, config: Arc<ClientConfig>, token: String, recordings: PathBuf },
 }
 
 /// An answer, whole.
@@ -66,27 +72,35 @@ impl Caller {
         match self {
             Self::Socket { socket, .. } => Box::new(UnixStream::connect(socket).await.unwrap()),
             Self::Tcp { address, .. } => Box::new(TcpStream::connect(address).await.unwrap()),
+            Self::Tls { address, name, config, .. } => {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let name = ServerName::try_from(name.clone()).unwrap();
+                Box::new(TlsConnector::from(config.clone()).connect(name, stream).await.unwrap())
+            }
         }
     }
 
-    pub(super) fn host(&self) -> &str {
+    pub(super) fn host(&self) -> String {
         match self {
-            Self::Socket { .. } => "localhost",
-            Self::Tcp { address, .. } => address,
+            Self::Socket { .. } => "localhost".to_owned(),
+            Self::Tcp { address, .. } => address.clone(),
+            Self::Tls { address, name, .. } => format!("{name}:{}", address.rsplit_once(':').unwrap().1),
         }
     }
 
     /// Where what it is sent is recorded.
     pub(super) fn recordings(&self) -> &Path {
         match self {
-            Self::Socket { recordings, .. } | Self::Tcp { recordings, .. } => recordings,
+            Self::Socket { recordings, .. } | Self::Tcp { recordings, .. } | Self::Tls { recordings, .. } => {
+                recordings
+            }
         }
     }
 
     pub(super) fn authorization(&self) -> Option<String> {
         match self {
             Self::Socket { .. } => None,
-            Self::Tcp { token, .. } => Some(format!("Bearer {token}")),
+            Self::Tcp { token, .. } | Self::Tls { token, .. } => Some(format!("Bearer {token}")),
         }
     }
 

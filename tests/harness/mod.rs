@@ -7,7 +7,7 @@ mod viewer;
 mod wait;
 mod world;
 
-pub(crate) use http::{Answer, Caller};
+pub(crate) use http::{Answer, Caller, Wire};
 pub(crate) use viewer::{Frame, Seen, Viewer};
-pub(crate) use wait::{PATIENCE, eventually, soon};
+pub(crate) use wait::{PATIENCE, eventually, promised, soon};
 pub(crate) use world::{Backend, Done, World, ended};

@@ -15,7 +15,7 @@ use kas::control::{
 };
 
 /// How long tmux may take for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A private server with one control client.
 struct Tmux {

@@ -31,12 +31,14 @@ const LONG_SEEDS: u64 = 20_000;
 const THREADS: u64 = 2;
 
 /// Seeds that once found something, and what.
-const FOUND: [(&str, u64); 5] = [
+const FOUND: [(&str, u64); 7] = [
     ("a project stayed although its last launch could not be recorded; a directory outlived its record", 64),
     ("a stop was answered while others of the tree lived", 239),
     ("the window of a run that never started stayed for ever", 322),
     ("a run given up by a restart forgot who wanted it stopped", 402),
     ("after a power loss a run was said never to have run", 545),
+    ("a stop was answered while a run given up by a restart was still ending", 88_313),
+    ("a run that was to end while its shim stood still at its gate never ended", 117_684),
 ];
 
 fn seed(seed: u64, plant: Plant) -> Outcome {

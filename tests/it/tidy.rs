@@ -2,6 +2,7 @@
 
 mod rules;
 mod source;
+mod supply;
 
 use std::collections::BTreeSet;
 use std::fs;

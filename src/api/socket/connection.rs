@@ -25,11 +25,20 @@ use crate::daemon::TerminalId;
 use crate::metrics::Metrics;
 use crate::model::Scope;
 
-/// Text frames that wait to be sent. At the cap the client is not listened to.
+/// Text frames that wait to be sent, and their bytes. At either cap the client is not listened to.
 const OUTBOX_LIMIT: usize = 64;
+const OUTBOX_BYTES: usize = 64 << 10;
+/// Pings that were heard and whose answers the client has not taken yet. At the cap it is not listened to.
+const PINGS_LIMIT: u32 = 64;
+/// Messages heard in one window. At the cap the client is not listened to until the window is over, and waits with what it would say. It is far
+/// above what acknowledging the fastest output takes, one message for 32 KiB.
+const HEARD_LIMIT: u32 = 100;
+const HEARD_WINDOW: Duration = Duration::from_millis(10);
 /// Events sent in one turn.
 const EVENTS_AT_ONCE: usize = 32;
+/// How often the client is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// Who says nothing for so long, not even that it lives, is closed with 1008: a peer that is gone, or does not read.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
 /// How long a connection that is over may take to say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
@@ -61,6 +70,25 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.subscribers.dec();
+    }
+}
+
+/// How many more messages are heard, and until when that counts.
+struct Window {
+    until: Instant,
+    left: u32,
+}
+
+impl Window {
+    fn at(now: Instant) -> Self {
+        Self { until: now + HEARD_WINDOW, left: HEARD_LIMIT }
+    }
+
+    fn count(&mut self, now: Instant) {
+        if now >= self.until {
+            *self = Self::at(now);
+        }
+        self.left = self.left.saturating_sub(1);
     }
 }
 
@@ -133,12 +161,12 @@ impl<D: Desk> Connection<D> {
     {
         let mut heard = Instant::now();
         let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
-        let mut unflushed = false;
-        let mut turn = false;
+        let mut window = Window::at(heard);
+        let (mut unflushed, mut pings, mut turn) = (false, 0, false);
         loop {
             turn = !turn;
             let writing = !self.outbox.is_empty() || !self.ready.is_empty();
-            let listening = self.outbox.len() < OUTBOX_LIMIT;
+            let listening = pings < PINGS_LIMIT && window.left > 0 && self.outbox_has_room();
             let peer = std::future::poll_fn(|cx| {
                 poll_peer(Pin::new(&mut *socket), cx, [listening, writing, unflushed, turn])
             });
@@ -148,9 +176,14 @@ impl<D: Desk> Connection<D> {
                     Peer::Failed(error) => return close_for(error),
                     Peer::Said(message) => {
                         heard = Instant::now();
+                        window.count(heard);
+                        // The answer to a ping is written by the socket itself, and has to be taken by the client too.
+                        if let Message::Ping(_) = message {
+                            (unflushed, pings) = (true, pings + 1);
+                        }
                         self.hear(message).await;
                     }
-                    Peer::Flushed => unflushed = false,
+                    Peer::Flushed => (unflushed, pings) = (false, 0),
                     Peer::Ready => if let Some(frame) = self.next_frame().await {
                         unflushed = true;
                         if let Err(error) = socket.start_send_unpin(frame) {
@@ -159,6 +192,9 @@ impl<D: Desk> Connection<D> {
                     },
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.take(done),
+                () = tokio::time::sleep_until(window.until), if window.left == 0 => {
+                    window = Window::at(Instant::now());
+                }
                 _ = ping.tick() => self.outbox.push_back(Message::Ping(Bytes::new())),
                 () = tokio::time::sleep_until(heard + SILENCE_LIMIT) => {
                     return close(close_code::POLICY, "silence");
@@ -172,7 +208,13 @@ impl<D: Desk> Connection<D> {
             }
         }
     }
+
     // ---- speaking
+
+    fn outbox_has_room(&self) -> bool {
+        let bytes: usize = self.outbox.iter().map(frame::len).sum();
+        self.outbox.len() < OUTBOX_LIMIT && bytes < OUTBOX_BYTES
+    }
 
     pub(super) fn enqueue(&mut self, handle: u32) {
         if let Some(sub) = self.subs.get_mut(&handle)

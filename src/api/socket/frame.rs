@@ -78,6 +78,15 @@ fn text(value: &Value) -> Message {
     Message::Text(value.to_string().into())
 }
 
+/// The payload's bytes.
+pub(super) fn len(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
 /// How a subscription begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Replay {

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::desk::ProjectDesk;
 use crate::api::error::invalid;
 use crate::api::request::Request;
-use crate::api::serve::Seat;
+use crate::api::seats::Seat;
 use crate::daemon::Answer;
 
 /// The sub-protocol spoken here.

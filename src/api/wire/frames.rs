@@ -110,7 +110,8 @@ pub(in crate::api) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>
 pub(in crate::api) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
     match frame.get(..BINARY_HEADER) {
         Some(&[INPUT, a, b, c, d, ..]) => {
-            Ok((u32::from_be_bytes([a, b, c, d]), frame.slice(BINARY_HEADER..)))
+            // A copy: a slice would hold the whole buffer it was read into for as long as the program does not read.
+            Ok((u32::from_be_bytes([a, b, c, d]), Bytes::copy_from_slice(&frame[BINARY_HEADER..])))
         }
         Some(_) => Err(invalid("only input (kind 3) comes from a client").reason("unknown_type")),
         None => Err(invalid("a binary frame has a header of 13 bytes").reason("short_frame")),

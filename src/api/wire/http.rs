@@ -422,6 +422,8 @@ pub(in crate::api) struct Status {
     pid: u32,
     version: &'static str,
     http_addr: Option<String>,
+    /// The page's address as a browser is to use it.
+    http_url: Option<String>,
     backend: &'static str,
     tmux_version: Option<String>,
     tasks_running: usize,
@@ -439,6 +441,7 @@ impl Status {
             pid: it.pid,
             version: env!("CARGO_PKG_VERSION"),
             http_addr: it.http_addr.clone(),
+            http_url: it.http_url.clone(),
             backend: it.backend.word(),
             tmux_version: it.tmux_version.clone(),
             tasks_running: it.projects.iter().map(|project| project.running).sum(),

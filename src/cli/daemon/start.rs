@@ -157,7 +157,7 @@ fn started(args: &Args, child: &Child, context: &mut Context<'_>) -> Result<u8, 
     let mut http = None;
     asked(async {
         let status = client.get("/v1/status").await?;
-        http = status["http_addr"].as_str().map(|address| format!("http://{address}"));
+        http = status["http_url"].as_str().map(str::to_owned);
         Ok(code::OK)
     })?;
     let body = json!({"started": true, "pid": child.id(), "http": http});

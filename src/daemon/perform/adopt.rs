@@ -168,12 +168,7 @@ impl Performer {
             return self.watched(instance, reached).await;
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
-            Resume::Tell { report, stop_tree } => {
-                if stop_tree {
-                    self.stop_tree(id).await;
-                }
-                return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
-            }
+            Resume::Tell(report) => return Carried::Out(Some(Box::new(Input::Shim { id, report: *report }))),
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
             Resume::Discard => self.let_go(id, None).await,

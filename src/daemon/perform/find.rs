@@ -53,8 +53,11 @@ impl Found {
     #[must_use]
     pub(crate) fn ending(&self) -> Vec<InstanceId> {
         let ends = |decision: Decision| match decision {
-            Decision::Finish(id, _) | Decision::Lost { id, .. } | Decision::NeverStarted(id) => Some(id),
+            Decision::Finish(id, _) | Decision::Lost { id, end: None, .. } | Decision::NeverStarted(id) => {
+                Some(id)
+            }
             Decision::Adopt(_)
+            | Decision::Lost { end: Some(_), .. }
             | Decision::Wait(_)
             | Decision::Repair(..)
             | Decision::EndShim(_)

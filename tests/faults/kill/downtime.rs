@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::truth::{End, MARK, Truth, project};
-use crate::harness::{Backend, Viewer, World, eventually, soon};
+use crate::harness::{Backend, Viewer, World, eventually, promised, soon};
 
 /// Waits until the shim of a run has left its exit record.
 async fn recorded(world: &World, id: &str) {
@@ -95,6 +95,9 @@ async fn an_end_in_each_phase_of_a_start_tmux() {
     an_end_in_each_phase_of_a_start(Backend::Tmux).await;
 }
 
+/// How long a command has from TERM.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Between TERM and KILL the daemon dies: the stop goes on without it, and is a stop for the next one.
 async fn a_stop_outlives_the_daemon(backend: Backend) {
     let mut world = World::new(backend);
@@ -107,18 +110,21 @@ async fn a_stop_outlives_the_daemon(backend: Backend) {
     let mut seen = viewer.watch(&id, json!({"from": 0})).await;
     viewer.follow(&mut seen, |seen| seen.bytes.ends_with(b"up\r\n")).await;
     let (caller, path) = ((*world).clone(), format!("/api/v1/tasks/{id}/stop"));
+    let began = Instant::now();
     let asked = tokio::spawn(async move { caller.try_post(&path, None, &json!({})).await });
     viewer.follow(&mut seen, |seen| seen.text().contains("termed")).await;
     let termed = Instant::now();
     world.end(Signal::KILL);
     assert!(soon("the caller's end", asked).await.unwrap().is_none());
     world.start();
-    assert_eq!(world.instance(&id).await["state"], "running");
+    let found = world.instance(&id).await;
+    // It is found while it is ending, unless this machine took longer to start a daemon.
+    assert!(found["state"] == "running" || began.elapsed() > GRACE, "{found}");
     let run = world.until_ended(&id).await;
     let took = termed.elapsed();
     assert_eq!((&run["state"], &run["exit_code"]), (&json!("stopped"), &json!(null)), "{run}");
-    // The grace is 5 s from TERM, whoever lives meanwhile; half a second is the bar, the rest is for a busy machine.
-    assert!((Duration::from_millis(4500)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    // The grace runs from TERM, whoever lives meanwhile. TERM came after the stop was asked for and before it was seen.
+    assert!(began.elapsed() >= GRACE && took < promised(GRACE + Duration::from_secs(3)), "{took:?}");
     println!("stopped {took:?} after TERM on {}", backend.word());
     world.nothing_is_held(MARK).await;
     world.fsck();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{lives, numbers, roomy};
-use crate::harness::{Backend, Viewer};
+use crate::harness::{Backend, Viewer, eventually};
 
 fn zombies_of(parent: u32) -> Vec<String> {
     let stats = std::fs::read_dir("/proc").unwrap().flatten();
@@ -33,11 +33,11 @@ async fn short_tasks_leave_no_zombie() {
             world.until_ended(&id).await;
         }
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !zombies_of(world.daemon_pid()).is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", zombies_of(world.daemon_pid()));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the last zombie's end", || match zombies_of(world.daemon_pid()) {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    })
+    .await;
     world.fsck();
 }
 
@@ -62,6 +62,13 @@ fn still_lives(mut stranger: Child) {
     stranger.wait().unwrap();
 }
 
+/// Waits until a process is gone and its number is free.
+async fn ended(pid: u64) {
+    let there = || std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let gone = || if there() { Err("it is there".to_owned()) } else { Ok(()) };
+    eventually(&format!("the end of process {pid}"), gone).await;
+}
+
 /// A process of the tree ends during a stop and a stranger gets its number before the stop kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_spares_who_got_the_number_of_one_that_ended() {
@@ -80,11 +87,7 @@ async fn a_stop_spares_who_got_the_number_of_one_that_ended() {
     }
     let child = numbers(&world, "pids")[0];
     let replaced = async {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::path::Path::new(&format!("/proc/{child}")).exists() {
-            assert!(Instant::now() < deadline, "the child does not end");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        ended(child).await;
         tokio::task::spawn_blocking(move || stranger(child)).await.unwrap()
     };
     let (stopped, stranger) = tokio::join!(world.stop(&id), replaced);
@@ -104,11 +107,7 @@ async fn a_number_of_an_earlier_life_is_not_trusted() {
     let command = world.until_running(&id).await["pid"].as_u64().unwrap();
     world.end(Signal::KILL);
     world.write("go", "");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while std::path::Path::new(&format!("/proc/{command}")).exists() {
-        assert!(Instant::now() < deadline, "the command does not end");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    ended(command).await;
     let stranger = tokio::task::spawn_blocking(move || stranger(command)).await.unwrap();
     world.start();
     let done = world.until_ended(&id).await;

@@ -36,7 +36,7 @@ async fn a_directory_that_goes_before_the_gate_opens_is_the_reason() {
     let spec = spec(&format!("touch {}", proof.display()), &cwd);
     let dir = journal::create(&home.path().join("instances"), &spec).unwrap();
     let _shim = kas::backend::pty::spawn(Path::new(env!("CARGO_BIN_EXE_kas")), &dir).unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let (client, mut events) = Client::connect(&dir, &spec.nonce, deadline).await.unwrap();
     std::fs::remove_dir(&cwd).unwrap();
     client.open_gate().await.unwrap();

@@ -69,9 +69,12 @@ async fn readiness_state_reloads_and_the_end_are_told() {
     world.fsck();
 }
 
+/// Whether each of its threads stands still.
 fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

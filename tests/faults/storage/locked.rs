@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{RECOVERY, integrity, launched_again, outsider, try_launch};
-use crate::harness::{Backend, Viewer, World};
+use crate::harness::{Backend, Viewer, World, promised};
 use crate::process::roomy;
 
 /// Writes a line every millisecond until `$1` exists, and says last, in milliseconds, how long the longest write took and how late
@@ -64,7 +64,8 @@ async fn a_locked_database_stalls_no_output_and_loses_no_end() {
             answer.refused(503, "unavailable", "store");
         }
         let refused = began.elapsed();
-        assert!((4..8).contains(&refused.as_secs()), "refused after {refused:?}");
+        let in_time = Duration::from_secs(4)..promised(Duration::from_secs(8));
+        assert!(in_time.contains(&refused), "refused after {refused:?}");
         world.get("/v1/status").await.expect(200);
         assert_eq!(
             world.instance(&short).await["exited_at"],
@@ -82,13 +83,12 @@ async fn a_locked_database_stalls_no_output_and_loses_no_end() {
         "G6: longest write (and noise) in ms with the database locked {held:?}: {locked:?}, without: {alone:?}"
     );
     println!("G12: after the lock a launch took {took:?}, the end was there after {:?}", freed.elapsed());
-    assert!(
-        took < RECOVERY && freed.elapsed() < RECOVERY + Duration::from_secs(1),
-        "{took:?} {:?}",
-        freed.elapsed()
-    );
+    let bar = promised(RECOVERY);
+    assert!(took < bar && freed.elapsed() < bar + Duration::from_secs(1), "{took:?} {:?}", freed.elapsed());
     let noise = alone.0.max(alone.1).max(locked.1);
-    assert!(locked.0 <= 10.0 + 2.0 * noise, "{locked:?} ms, {alone:?} ms without the lock");
+    // Who waits for the lock waits for seconds.
+    let bar = if crate::long() { 10.0 } else { 1000.0 };
+    assert!(locked.0 <= bar + 2.0 * noise, "{locked:?} ms, {alone:?} ms without the lock");
     assert_eq!((&done["state"], &done["exit_code"]), (&json!("failed"), &json!(9)));
     assert_eq!(&world.transcript(&short).await.1[..], b"bye\r\n");
     assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::integrity;
-use crate::harness::{Backend, World};
+use crate::harness::{Backend, PATIENCE, World};
 use crate::process::{noise, spec};
 
 /// How a call ends.
@@ -73,7 +73,7 @@ async fn shim_meets(call: &str, fault: &str, n: usize, expect: &[u8]) -> bool {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     drop(Client::connect(&dir, &spec.nonce, deadline).await.unwrap());
     let mut tracer = trace(holder_of(shim.id().unwrap()), call, fault, n, &log).await;
     let watched = tokio::select! {
@@ -117,7 +117,7 @@ async fn shim_meets(call: &str, fault: &str, n: usize, expect: &[u8]) -> bool {
 async fn watch(dir: &Path, nonce: &journal::Nonce) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut ever = false;
-    let give_up = tokio::time::Instant::now() + Duration::from_secs(20);
+    let give_up = tokio::time::Instant::now() + PATIENCE;
     loop {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
         let connected = Client::connect(dir, nonce, deadline.min(give_up)).await;

@@ -116,7 +116,7 @@ fn most_memory(pid: Pid) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_does_not_make_tmux_grow() {
-    let megabytes = if crate::long() { 200 } else { 30 };
+    let megabytes = if crate::long() { 100 } else { 30 };
     let mut world = World::with(Backend::Tmux, "");
     world.project("demo", NO_TASKS).await;
     let first = world.run_command("demo", "exec sleep 10002").await;

@@ -31,7 +31,7 @@ async fn a_killed_server_ends_its_runs_and_leaves_nothing() {
     let since = Instant::now();
     let runs = join_all(ids.iter().map(|id| world.until_ended(id))).await;
     println!("{count} runs were told to be over after {:?}", since.elapsed());
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    assert!(since.elapsed() < promised(Duration::from_secs(4)), "{:?}", since.elapsed());
     for run in &runs {
         assert_eq!(end_of(run), json!(["failed", null, "tmux_crash"]), "{run}");
     }
@@ -81,7 +81,7 @@ async fn a_crash_at_any_moment_of_a_launch_runs_nothing_twice() {
             assert_eq!(ended, json!(["failed", null, "tmux_crash"]), "{moment}");
             assert!(times <= 1, "{moment}: {times} times");
         }
-        assert!(since.elapsed() < Duration::from_secs(5), "{moment}: {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(Duration::from_secs(5)), "{moment}: {:?}", since.elapsed());
         // A server that lives, for the moments that need one.
         let (seen, after) = world.outcome("demo", "echo fine").await;
         assert_eq!((seen.bytes.as_slice(), &after["backend"]), (&b"fine\r\n"[..], &json!("tmux")), "{after}");
@@ -152,15 +152,21 @@ async fn a_stopped_server_stops_nothing_else() {
     let at = seen.at;
     viewer.follow(&mut seen, |seen| seen.at > at + 60).await;
     let stalled = since.elapsed();
-    assert!(stalled < Duration::from_secs(8), "{stalled:?} without a byte");
+    assert!(stalled < promised(Duration::from_secs(8)), "{stalled:?} without a byte");
+    if crate::long() {
+        // A minute's ticks.
+        viewer.follow(&mut seen, |seen| seen.at > at + 18_000).await;
+    }
     let during = slow_answer(&world, &id).await;
     println!("p99 {usual:?} before, {during:?} during; output stood still for {stalled:?}");
-    assert!(during < usual * 10 + Duration::from_millis(50), "{usual:?} became {during:?}");
+    // Who waits for tmux waits for seconds, with each question.
+    let bar = Duration::from_millis(if crate::long() { 50 } else { 1000 });
+    assert!(during < usual * 10 + bar, "{usual:?} became {during:?}");
     let since = Instant::now();
     let refused = world.get("/api/v1/projects/demo/panes").await;
     assert_eq!(refused.status, 503, "{refused:?}");
     println!("a question to tmux was refused after {:?}", since.elapsed());
-    assert!(since.elapsed() < Duration::from_secs(4));
+    assert!(since.elapsed() < promised(Duration::from_secs(4)));
     let (on_pty, run) = world.outcome("demo", "echo all the same").await;
     assert_eq!((on_pty.text().as_str(), &run["backend"]), ("all the same\r\n", &json!("pty")));
     kill_process(server, Signal::CONT).unwrap();

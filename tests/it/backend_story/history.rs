@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Viewer, World};
+use crate::harness::{Backend, Viewer, World, eventually};
 
 const TASKS: &str = "project: demo
 tasks:
@@ -86,11 +86,11 @@ pub(super) async fn without_history_nothing_stays_open(backend: Backend) {
         if backend == Backend::Tmux {
             let name = ended["tmux_window"].as_str().unwrap();
             // The window goes with its shim, a moment after the run has ended.
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-            while windows(&world).iter().any(|it| it.starts_with(&format!("{name} "))) {
-                assert!(std::time::Instant::now() < deadline, "{name} stays");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+            eventually("the end of its window", || {
+                let stays = windows(&world).iter().any(|it| it.starts_with(&format!("{name} ")));
+                if stays { Err(format!("{name} stays")) } else { Ok(()) }
+            })
+            .await;
         }
         gone.push(id);
     }

@@ -13,6 +13,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::home::Daemon;
+use crate::harness::PATIENCE;
 
 /// A command on a terminal of its own, and what it showed.
 struct Screen {
@@ -57,7 +58,7 @@ impl Screen {
                 self.seen += at + text.len();
                 return;
             }
-            assert!(self.read(Duration::from_secs(20)), "no {text:?} in {:?}", &self.shown[self.seen..]);
+            assert!(self.read(PATIENCE), "no {text:?} in {:?}", &self.shown[self.seen..]);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Stops, signals and leftovers.
 
 use super::*;
+use crate::harness::{eventually, promised};
 
 /// Whether a process lives (and is no zombie).
 fn lives(pid: &str) -> bool {
@@ -27,7 +28,8 @@ async fn who_ignores_term_is_killed_after_five_seconds() {
     let record = run.stop().await;
     let took = began.elapsed();
     assert_eq!(record.ending, Ending::Exited(Exit::Signal(9)));
-    assert!((5000..6500).contains(&took.as_millis()), "{took:?}");
+    let grace = Duration::from_secs(5);
+    assert!((grace..promised(grace + Duration::from_millis(1500))).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
@@ -44,8 +46,9 @@ async fn a_program_that_a_shell_runs_may_end_in_peace() {
 
 #[tokio::test]
 async fn a_stop_with_interrupt_lets_the_program_say_goodbye() {
-    let mut run =
-        Run::start(&spec("trap 'echo bye; exit 5' INT; echo ready; while :; do sleep 0.05; done")).await;
+    // Deaf to TERM, which would come after a second: only an interrupt makes it say goodbye.
+    let polite = "trap '' TERM; trap 'echo bye; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let mut run = Run::start(&spec(polite)).await;
     run.until_output("ready").await;
     run.client.stop(true).await.unwrap();
     let (output, record) = run.finish().await;
@@ -74,7 +77,7 @@ async fn a_background_child_does_not_hold_up_the_end() {
     let mut run = Run::start(&spec("trap '' HUP; sleep 1000 & echo $!; exit 3")).await;
     let (output, record) = run.finish().await;
     assert_eq!(record.ending, Ending::Exited(Exit::Code(3)));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < promised(Duration::from_secs(5)), "{:?}", began.elapsed());
     let pid = String::from_utf8_lossy(&output).trim().to_owned();
     // It was told that its terminal is gone, ignored that, and may live on; a stop still reaches it.
     assert!(lives(&pid));
@@ -98,12 +101,16 @@ async fn a_thousand_zombies_are_reaped() {
     let command = "i=0; while [ $i -lt 200 ]; do (true &) ; i=$((i+1)); done; echo ready; read x";
     let mut run = Run::start(&spec(command)).await;
     run.until_output("ready").await;
-    let status = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        (fields[0] == "Z" && fields[1] == run.shim_pid().to_string()).then_some(stat.clone())
-    });
-    let zombies: Vec<String> = status.collect();
-    assert!(zombies.len() <= 1, "{zombies:?}");
+    let shim = run.shim_pid().to_string();
+    eventually("the last zombie's end", || {
+        let zombie = |entry: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            (fields[0] == "Z" && fields[1] == shim).then(|| stat.clone())
+        };
+        let zombies: Vec<String> = std::fs::read_dir("/proc").unwrap().flatten().filter_map(zombie).collect();
+        if zombies.is_empty() { Ok(()) } else { Err(format!("{zombies:?}")) }
+    })
+    .await;
     run.stop().await;
 }

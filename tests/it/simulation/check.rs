@@ -61,8 +61,11 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
             world.check(stopped, || format!("{name} is {} for no reason", instance.state));
         }
     }
-    let dead = !truth.alive || instance.error == Some(ErrorWord::DaemonRestart);
-    world.check(dead, || format!("{name} is said to be over, and its command lives"));
+    let ended_here = instance.error == Some(ErrorWord::DaemonRestart);
+    let dead = !truth.alive && !(ended_here && truth.others);
+    world.check(dead, || {
+        format!("{name} is said to be over, and its command or what it began lives: {truth:?}")
+    });
 }
 
 /// Whoever is told of a run can rely on it: it is recorded, and what is told of its end is stored.

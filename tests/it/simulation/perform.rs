@@ -396,12 +396,7 @@ impl Daemon {
             self.begin(Job::CloseWindow(id), world);
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, tmux) {
-            Resume::Tell { report, stop_tree } => {
-                if stop_tree {
-                    self.stop_tree(id, world);
-                }
-                self.inbox.push_back(Input::Shim { id, report: *report });
-            }
+            Resume::Tell(report) => self.inbox.push_back(Input::Shim { id, report: *report }),
             Resume::LookAgain => self.begin(Job::LookAgain(Box::new(record.clone())), world),
             Resume::EndShim => self.end_shim(id, answered, world),
             Resume::Discard => drop(world.dirs.remove(&id)),

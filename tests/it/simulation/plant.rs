@@ -1,6 +1,6 @@
 //! Bugs planted between the simulation and the real code, to see that each is found.
 
-use kas::daemon::{Effect, Input, RunEffect, State};
+use kas::daemon::{Effect, Input, RunEffect, ShimReport, State};
 use kas::lifecycle::{self, Decision, Facts};
 use kas::model::{ErrorWord, Exit, RunState};
 use kas::policy::TaskLimits;
@@ -39,10 +39,12 @@ pub(super) enum Plant {
     IgnoresRecord,
     /// A gate that was closed stays closed after a restart.
     LeavesGate,
+    /// A run given up by a restart is called over while it ends.
+    HurriesGiveUp,
 }
 
 impl Plant {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::DropsStop,
         Self::SpawnsTwice,
         Self::SpawnsUnrecorded,
@@ -58,6 +60,7 @@ impl Plant {
         Self::GivesUp,
         Self::IgnoresRecord,
         Self::LeavesGate,
+        Self::HurriesGiveUp,
     ];
 
     /// The real step, with the bug around it.
@@ -74,6 +77,12 @@ impl Plant {
             state.limits = limits;
             return effects;
         }
+        let input = match (self, input) {
+            (Self::HurriesGiveUp, Input::Shim { id, report: ShimReport::GiveUp(word) }) => {
+                Input::Shim { id, report: ShimReport::Lost(word) }
+            }
+            (_, input) => input,
+        };
         step(state, input).into_iter().flat_map(|effect| self.bend(effect)).collect()
     }
 

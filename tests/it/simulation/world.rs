@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kas::journal::{Cause, Ending, ExitRecord, Nonce};
-use kas::model::{ErrorWord, Exit, InstanceId, ProjectId, TimeMs};
+use kas::model::{Exit, InstanceId, ProjectId, TimeMs};
 use kas::shim::Phase;
 
 use super::choices::Choices;
@@ -400,11 +400,9 @@ impl World {
             return self.end(id, Ending::SpawnFailed { errno: Some(2), text });
         }
         let row = self.store.runs.get(&instance).map(|record| &record.run.instance);
-        let (state, word) = (row.map(|row| row.state), row.and_then(|row| row.error));
+        let state = row.map(|row| row.state);
         let refused = self.refused.contains(&instance);
-        // A run given up by a restart may be let go by the daemon before it, and is ended at once.
-        let given_up = word == Some(ErrorWord::DaemonRestart);
-        self.check((state.is_some_and(|state| !state.is_terminal()) || given_up) && !refused, || {
+        self.check(state.is_some_and(|state| !state.is_terminal()) && !refused, || {
             format!("{} was started while its row says {state:?} (refused: {refused})", short(instance))
         });
         let others = choices.happens(4);
