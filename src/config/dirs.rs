@@ -34,8 +34,8 @@ fn ensure(path: &Path, forbidden: u32) -> Result<OwnedFd, Error> {
     make_at(&parent, Path::new(name)).map_err(|errno| Error::io("create", path, errno))?;
     // Only as a place, which needs no permission: whose it is can be said of a directory that may not be read.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir =
-        openat(&parent, name, flags, Mode::empty()).map_err(|errno| no_directory("open", path, errno))?;
+    let dir = openat(&parent, name, flags, Mode::empty())
+        .map_err(|errno| no_directory(path, "open", path, errno))?;
     let stat = fstat(&dir).map_err(|errno| Error::io("look at", path, errno))?;
     let uid = geteuid().as_raw();
     if stat.st_uid != uid {
@@ -67,18 +67,18 @@ fn open_parents(path: &Path) -> Result<OwnedFd, Error> {
             Err(Errno::NOENT) => make_at(&at, name).and_then(|()| open(OFlags::NOFOLLOW)),
             other => other,
         };
-        at = opened.map_err(|errno| no_directory("create the parents of", &so_far, errno))?;
+        at = opened.map_err(|errno| no_directory(&so_far, "create the parents of", path, errno))?;
         shared = refuse_exchange(&at, &so_far)?;
     }
     Ok(at)
 }
 
 /// With `O_DIRECTORY` and `O_NOFOLLOW` a link is ENOTDIR, or ELOOP on some filesystems.
-fn no_directory(action: &'static str, path: &Path, errno: Errno) -> Error {
+fn no_directory(at: &Path, action: &'static str, path: &Path, errno: Errno) -> Error {
     match errno {
         Errno::NOTDIR | Errno::LOOP => {
             let reason = "it is a link or not a directory; remove it".to_owned();
-            Error::UnsafeDir { path: path.to_owned(), reason }
+            Error::UnsafeDir { path: at.to_owned(), reason }
         }
         _ => Error::io(action, path, errno),
     }
