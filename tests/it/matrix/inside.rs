@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
-use kas::api::{Api, Door, Listeners, Surface, Vault, answer, bind_control, serve};
-use kas::auth::{Keys, NewSession, NewToken, SessionRecord, TokenRecord};
+use kas::api::{Api, Door, Listeners, Surface, Vault, Web, answer, bind_control, serve};
+use kas::auth::{Keys, NewSession, NewToken, SessionRecord, Site, TokenRecord};
 use kas::backend::Scopes;
 use kas::config::{Config, task_env};
 use kas::daemon::{self, Answer, AuditFilter, Facts, Handle, InstanceFilter, Parts, Places};
@@ -176,12 +176,13 @@ impl Inside {
         let mut keys = Keys::new("op".to_owned(), "kas_bootstrap", Vec::new(), Vec::new());
         let minted = mint(&mut keys, port);
         let kept = Arc::<Kept>::default();
-        let door = Door::new(keys, Some(kas::auth::Site::new(port, &[])), CountingVault(Arc::clone(&kept)));
+        let door = Door::new(keys, Some(Site::new(port, &[])), CountingVault(Arc::clone(&kept)));
         let (close, closing) = watch::channel(false);
         let api = Api::new(handle.clone(), door, handle.metrics(), closing);
         let socket = path("run/kas.sock");
         let control = bind_control(&socket).unwrap();
-        tokio::spawn(serve(api.clone(), Listeners { http: Some(http), control: Some(control) }));
+        let http = Some(Web { listener: http, tls: None });
+        tokio::spawn(serve(api.clone(), Listeners { http, control: Some(control) }));
         let mut it =
             Self { api, handle, kept, minted, ended: InstanceId::from_parts(0, 0), socket, home, close };
         it.ended = it.run_to_the_end().await;
