@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use kas::api::{Api, Door, Listeners, Surface, Vault, Web, answer, bind_control, serve};
-use kas::auth::{Keys, NewSession, NewToken, SessionRecord, TokenRecord};
+use kas::auth::{Keys, NewSession, NewToken, SessionRecord, Site, TokenRecord};
 use kas::backend::Scopes;
 use kas::config::{Config, task_env};
 use kas::daemon::{self, Answer, AuditFilter, Facts, Handle, InstanceFilter, Parts, Places};
@@ -176,7 +176,7 @@ impl Inside {
         let mut keys = Keys::new("op".to_owned(), "kas_bootstrap", Vec::new(), Vec::new());
         let minted = mint(&mut keys, port);
         let kept = Arc::<Kept>::default();
-        let door = Door::new(keys, Some(kas::auth::Site::new(port, &[])), CountingVault(Arc::clone(&kept)));
+        let door = Door::new(keys, Some(Site::new(port, &[])), CountingVault(Arc::clone(&kept)));
         let (close, closing) = watch::channel(false);
         let api = Api::new(handle.clone(), door, handle.metrics(), closing);
         let socket = path("run/kas.sock");
