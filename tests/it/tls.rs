@@ -250,8 +250,10 @@ async fn a_new_certificate_is_taken_up_by_a_reload() {
     assert!(handshake(port, second.client()).await.is_ok());
 
     third.replace(&issued);
+    let more = "[limits]\ntasks_per_project = 5";
+    world.configure(&format!("http_addr = \"127.0.0.1:0\"\n{}{more}", issued.configuration()));
     world.signal(Signal::HUP);
-    world.logged("applied=[\"http.tls_cert\"]");
+    world.logged("applied=[\"limits.tasks_per_project\", \"http.tls_cert\"]");
     assert!(handshake(port, third.client()).await.is_ok());
 
     // A connection keeps the certificate it began with.
