@@ -1,4 +1,4 @@
-//! What comes from others comes as it was locked. `cargo deny` in scripts/test holds the rest.
+//! What comes from others comes as it was locked, and what is promised has its test. `cargo deny` in scripts/test holds the rest.
 
 use serde_json::Value;
 
@@ -134,4 +134,29 @@ fn loose_ends_are_seen() {
         assert_eq!(unlocked(good), Vec::<&str>::new(), "{good}");
     }
     assert!(numbers("5.9.9") < Some(XTERM_FLOOR) && numbers("6.0.1") > Some(XTERM_FLOOR));
+}
+
+/// Tests that a text names and that are not there: `a::b::name` or `a::b::` for a whole module, or a file of the browser's tests.
+fn unheld(said: &str, tests: &str) -> Vec<String> {
+    let quoted = said.split('`').skip(1).step_by(2);
+    let missing = quoted.filter(|name| match name.rsplit_once("::") {
+        Some((path, name)) => {
+            let module = path.rsplit("::").next().unwrap_or(path);
+            let has = |text: String| tests.contains(&text);
+            !has(format!("mod {module};")) || !name.is_empty() && !has(format!("fn {name}("))
+        }
+        None => name.ends_with(".mjs") && !super::root().join("tests/browser").join(name).is_file(),
+    });
+    missing.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_promise_has_its_test() {
+    let tests: String =
+        files(&["rs"]).iter().filter(|path| path.starts_with("tests/")).map(|path| text(path)).collect();
+    let promises = text("SECURITY.md");
+    assert_eq!(unheld(&promises, &tests), Vec::<String>::new());
+    assert!(promises.matches("::").count() > 10, "the promises name their tests");
+    let planted = unheld("`a::held` `a::gone` `b::` `x.test.mjs` `--raw`", "mod a;\nfn held() {}");
+    assert_eq!(planted, ["a::gone", "b::", "x.test.mjs"]);
 }
