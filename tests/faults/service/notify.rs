@@ -125,6 +125,12 @@ async fn a_hung_tmux_is_told_and_is_no_reason_to_restart() {
 async fn no_task_shim_or_tmux_gets_the_services_variables() {
     for backend in [Backend::Pty, Backend::Tmux] {
         let mut world = World::asleep(backend, "");
+        // Not even where the operator has everything passed on.
+        let config = format!(
+            "[task_runner]\nbackend = \"{}\"\npass_env = [\"*\"]\n[task_runner.tmux]\nconfig = \"min\"\n",
+            backend.word()
+        );
+        world.write(".config/kasmos/daemon.toml", &config);
         let _manager = Manager::of(&mut world);
         // The scope's own invocation is set by systemd-run.
         super::script(
