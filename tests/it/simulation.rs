@@ -31,7 +31,7 @@ const LONG_SEEDS: u64 = 20_000;
 const THREADS: u64 = 2;
 
 /// Seeds that once found something, and what.
-const FOUND: [(&str, u64); 7] = [
+const FOUND: [(&str, u64); 8] = [
     ("a project stayed although its last launch could not be recorded; a directory outlived its record", 64),
     ("a stop was answered while others of the tree lived", 239),
     ("the window of a run that never started stayed for ever", 322),
@@ -39,6 +39,7 @@ const FOUND: [(&str, u64); 7] = [
     ("after a power loss a run was said never to have run", 545),
     ("a stop was answered while a run given up by a restart was still ending", 88_313),
     ("a run that was to end while its shim stood still at its gate never ended", 117_684),
+    ("the window of a launch that tmux failed for stayed when the daemon died before it closed it", 161_815),
 ];
 
 fn seed(seed: u64, plant: Plant) -> Outcome {

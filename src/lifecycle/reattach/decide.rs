@@ -34,7 +34,7 @@ pub enum Decision {
     EndShim(ProvedShim),
     /// Nothing lives and nothing would be lost: remove the directory.
     Discard(DeadDir),
-    /// A window of a run that nobody knows any more, and nothing lives in it: close it.
+    /// A window of a run that nobody knows any more, or that has no window, and nothing lives in it: close it.
     CloseWindow(DeadWindow),
     /// A directory of no recorded run, in which something lives or lies: say so, leave it alone.
     OrphanDir(InstanceId),
@@ -72,9 +72,12 @@ pub fn decide(facts: &Facts) -> Vec<Decision> {
     let runs = recorded.values().flat_map(|run| of_run(run, dirs.get(&run.id).copied(), facts));
     let strays = dirs.iter().filter(|(id, _)| !recorded.contains_key(id)).map(|(_, dir)| of_stray(dir));
     let windows = facts.windows.iter().filter(|window| !known(&window.id)).filter_map(of_nobodys_window);
+    // A run on a PTY has no window: what is left is of a try in tmux that failed.
+    let on_pty = |id: &InstanceId| recorded.get(id).is_some_and(|run| run.backend == BackendKind::Pty);
+    let failed = facts.windows.iter().filter(|window| on_pty(&window.id)).filter_map(DeadWindow::of_nobody);
     let sessions = facts.sessions.iter().filter(|session| !session.registered);
     let orphans = sessions.map(|session| Decision::OrphanSession(session.name.clone()));
-    runs.chain(strays).chain(windows).chain(orphans).collect()
+    runs.chain(strays).chain(windows).chain(failed.map(Decision::CloseWindow)).chain(orphans).collect()
 }
 
 fn of_run(run: &Recorded, dir: Option<&FoundDir>, facts: &Facts) -> Vec<Decision> {
@@ -310,7 +313,14 @@ mod tests {
         check(&alone(window(false, false)), &[]);
         check(&alone(FoundWindow { registered: false, ..dead.clone() }), &[]);
         let of_a_run = facts(run(RunState::Done, BackendKind::Tmux), None);
-        check(&Facts { windows: vec![dead], ..of_a_run }, &[]);
+        check(&Facts { windows: vec![dead.clone()], ..of_a_run }, &[]);
+        let fell_back = |window| Facts {
+            windows: vec![window],
+            ..facts(run(RunState::Running, BackendKind::Pty), Some(dir(Shim::Live)))
+        };
+        let closed = Decision::CloseWindow(DeadWindow::of_nobody(&dead).unwrap());
+        check(&fell_back(dead), &[Decision::Adopt(id(1)), closed]);
+        check(&fell_back(window(true, true)), &[Decision::Adopt(id(1))]);
     }
 
     #[test]

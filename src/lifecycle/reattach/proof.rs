@@ -11,7 +11,7 @@ pub struct ProvedShim(InstanceId);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadDir(InstanceId);
 
-/// A window that was made here for an instance nobody knows any more, in which nothing lives.
+/// A window that was made here for an instance nobody knows any more, or that has no window, in which nothing lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadWindow(InstanceId);
 
@@ -52,7 +52,7 @@ impl DeadDir {
 }
 
 impl DeadWindow {
-    /// Of an instance that is neither recorded nor has a directory.
+    /// Of an instance that is neither recorded nor has a directory, or is recorded to be on a PTY.
     pub(super) const fn of_nobody(window: &FoundWindow) -> Option<Self> {
         if window.live || !window.made_here || !window.registered { None } else { Some(Self(window.id)) }
     }
