@@ -101,7 +101,7 @@ async fn a_storm_of_sizes_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_counted_to_the_byte_and_kept_to_its_limit() {
     let world = roomy(Backend::Pty).await;
-    let len: u64 = if crate::long() { 1_000_000_000 } else { 100_000_000 };
+    let len: u64 = if crate::long() { 2_000_000_000 } else { 100_000_000 };
     let line = "0123456789abcdef".repeat(8);
     let command = format!("stty raw; yes {line} | head -c {len}");
     let before = resident_kib(u64::from(world.daemon_pid()));
