@@ -10,8 +10,6 @@ mod tmux_env;
 mod unit;
 mod upgrade;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::harness::World;
@@ -20,8 +18,7 @@ const PROJECT: &str = "project: demo\ntasks: {kept: {command: 'echo kept', histo
 
 /// Puts a shell script of this name first on the daemon's `PATH`.
 fn script(world: &mut World, name: &str, body: &str) -> PathBuf {
-    let path = world.write(&format!("bin/{name}"), format!("#!/bin/sh\n{body}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = world.program(&format!("bin/{name}"), body);
     let dir = path.parent().unwrap().to_str().unwrap();
     world.set_env("PATH", &format!("{dir}:{}", std::env::var("PATH").unwrap()));
     path

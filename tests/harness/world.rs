@@ -1,6 +1,7 @@
 //! A private home and the daemon in it.
 
 use std::fs;
+use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -112,6 +113,14 @@ impl World {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes a shell script that can be run.
+    pub(crate) fn program(&self, name: &str, body: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        program(&path, body);
         path
     }
 
@@ -370,6 +379,16 @@ impl World {
 /// Where the viewers of a home record what they are sent.
 fn recordings(home: &Path) -> PathBuf {
     home.join("recordings")
+}
+
+/// Writes a shell script that can be run. Another process does it: what this one has open for writing, a child that another test just
+/// forked has open too, and until that child has become something else nobody can run it (`ETXTBSY`).
+pub(crate) fn program(path: &Path, body: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    write!(writer.stdin.take().unwrap(), "#!/bin/sh\n{body}\n").unwrap();
+    assert!(writer.wait().unwrap().success(), "{}", path.display());
 }
 
 pub(crate) fn id_of(instance: &Value) -> String {

@@ -1,7 +1,6 @@
 //! A `tmux` before the real one, which fails, kills its server, or garbles control streams where it is told to.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::harness::{Backend, World};
@@ -14,7 +13,7 @@ pub(super) struct Fake {
 
 /// Which call it is goes by the first of these words in it. `before-<word>`, `instead-<word>` and `after-<word>` are scripts: the first
 /// and the last are taken once.
-const SCRIPT: &str = r#"#!/bin/sh
+const SCRIPT: &str = r#"
 kind=other
 for word; do
     case $word in
@@ -41,10 +40,9 @@ impl Fake {
         let path = std::env::var("PATH").unwrap();
         let real = std::env::split_paths(&path).map(|dir| dir.join("tmux")).find(|it| it.exists()).unwrap();
         let fake = Self { dir: world.path("fake"), real: real.to_str().unwrap().to_owned() };
-        let head = format!("#!/bin/sh\ndir='{}'\nreal='{}'\n", fake.dir.display(), fake.real);
+        let head = format!("dir='{}'\nreal='{}'\n", fake.dir.display(), fake.real);
         world.write("fake/proxy.pl", include_bytes!("proxy.pl"));
-        let script = world.write("fake/tmux", SCRIPT.replacen("#!/bin/sh\n", &head, 1));
-        fs::set_permissions(script, fs::Permissions::from_mode(0o700)).unwrap();
+        world.program("fake/tmux", &format!("{head}{SCRIPT}"));
         world.set_env("PATH", &format!("{}:{path}", fake.dir.display()));
         (world, fake)
     }

@@ -4,9 +4,7 @@ use super::*;
 
 /// A directory with a `tmux` that is a shell script.
 pub(super) fn fake(home: &Path, script: &str) {
-    let path = home.join("tmux");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    crate::harness::program(&home.join("tmux"), script);
 }
 
 fn fake_settings(home: &Path) -> Settings {
@@ -64,9 +62,8 @@ async fn under_systemd_the_server_is_started_outside_the_daemons_unit() {
     let home = tempfile::tempdir().unwrap();
     let script = home.path().join("systemd-run");
     let log = home.path().join("asked");
-    fs::write(&script, format!("#!/bin/sh\necho \"$*\" >>{}\nshift 6\nexec \"$@\"\n", log.display()))
-        .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    let recorder = format!("echo \"$*\" >>{}\nshift 6\nexec \"$@\"", log.display());
+    crate::harness::program(&script, &recorder);
     let dir = home.path().to_str().unwrap();
     let path = format!("{dir}:/usr/bin:/bin");
     let pid = std::process::id().to_string();

@@ -1,7 +1,6 @@
 //! tmux has languages of its own for commands, formats and styles, and some of them run programs: nothing of others reaches any.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
@@ -15,14 +14,8 @@ fn recorded(more: &str) -> World {
     let real = std::env::split_paths(&path).map(|dir| dir.join("tmux")).find(|it| it.exists()).unwrap();
     let perl = world.write("told/record.pl", include_bytes!("record.pl"));
     let dir = perl.parent().unwrap().to_owned();
-    let text = format!(
-        "#!/bin/sh\nexec perl '{}' '{}' '{}' \"$@\"\n",
-        perl.display(),
-        dir.display(),
-        real.display()
-    );
-    let script = world.write("told/tmux", text);
-    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("exec perl '{}' '{}' '{}' \"$@\"", perl.display(), dir.display(), real.display());
+    world.program("told/tmux", &text);
     world.set_env("PATH", &format!("{}:{path}", dir.display()));
     world
 }
