@@ -25,7 +25,8 @@ use crate::model::{Exit, Size, TimeMs};
 
 /// Clients at a time; a further one takes the place of one that has not said hello, or is refused.
 const MAX_PEERS: usize = 8;
-/// Output that a sink may lag behind before it slows the command, in bytes.
+/// Output that a sink may lag behind before it slows the command, in bytes: it then takes two for each that the command writes, and so
+/// catches up. A command slower than that is not held up at all, however much there is to catch up with.
 const LAG: u64 = 4 * 1024 * 1024;
 /// A sink that has not moved for so many milliseconds slows nobody.
 const LIVING_MS: u64 = 100;
@@ -87,6 +88,8 @@ pub(super) struct Holder {
     leave: bool,
     started_at: TimeMs,
     now: u64,
+    /// What may be read of the command's output while a sink catches up, in bytes.
+    credit: i64,
 }
 
 /// Which descriptor of a turn is which; clients follow.
@@ -130,6 +133,7 @@ impl Holder {
             leave: false,
             started_at: TimeMs::now(),
             now,
+            credit: 0,
         }
     }
 
@@ -197,25 +201,28 @@ impl Holder {
     /// When something is due though nothing happens.
     fn wake_at(&self) -> Option<u64> {
         let stop = self.stop.as_ref().map(Stop::wake_at);
-        let living = self.laggards().map(|moved_at| moved_at + LIVING_MS).filter(|&at| at > self.now).min();
+        let living =
+            self.laggards().map(|(_, moved_at)| moved_at + LIVING_MS).filter(|&at| at > self.now).min();
         [self.stage_due(), stop, living].into_iter().flatten().min().map(|at| at.max(self.now + 1))
     }
 
-    /// When each sink that lags too far behind moved last.
-    fn laggards(&self) -> impl Iterator<Item = u64> {
+    /// Where each sink is that lags too far behind, and when it moved last.
+    fn laggards(&self) -> impl Iterator<Item = (u64, u64)> {
         let total = self.journal.total();
         let window = self.window.iter().map(|w| (w.at(), w.moved_at()));
         let peers = self.peers.iter().filter_map(|p| Some((p.at()?, p.moved_at())));
-        window
-            .chain(peers)
-            .filter(move |(at, _)| total.saturating_sub(*at) > LAG)
-            .map(|(_, moved_at)| moved_at)
+        window.chain(peers).filter(move |(at, _)| total.saturating_sub(*at) > LAG)
     }
 
-    /// Whether the command's output may be read: not while a living reader lags too far behind. After its end, always.
+    /// Where the last of those is that still move.
+    fn last(&self) -> Option<u64> {
+        let living = self.laggards().filter(|(_, moved_at)| self.now - moved_at < LIVING_MS);
+        living.map(|(at, _)| at).min()
+    }
+
+    /// Whether the command's output may be read: no faster than lets a living sink catch up. After its end, always.
     fn may_read(&self) -> bool {
-        let slow = self.laggards().any(|moved_at| self.now - moved_at < LIVING_MS);
-        !slow || !matches!(self.stage, Stage::Running)
+        self.credit > 0 || self.last().is_none() || !matches!(self.stage, Stage::Running)
     }
 
     // ---- what is ready
@@ -303,6 +310,7 @@ impl Holder {
             self.journal.append(self.piece.bytes(), TimeMs::now());
         }
         let heard = !self.piece.bytes().is_empty();
+        self.credit -= self.piece.bytes().len().cast_signed() as i64;
         let over = end.is_err_and(|e| e.kind() != io::ErrorKind::WouldBlock);
         if let Stage::Draining { heard_at, since, .. } = &mut self.stage {
             if heard {
@@ -372,8 +380,21 @@ impl Holder {
 
     // ---- what follows
 
-    /// Moves bytes wherever they are taken.
+    /// Passes bytes on, and counts what the last of the living sinks took of them.
     fn pump(&mut self) {
+        let before = self.last();
+        self.pass_on();
+        self.credit = match (before, self.last()) {
+            (Some(before), Some(after)) => {
+                let taken = after.saturating_sub(before).min(LAG);
+                (self.credit + taken.cast_signed() / 2).min(LAG.cast_signed())
+            }
+            _ => 0,
+        };
+    }
+
+    /// Moves bytes wherever they are taken.
+    fn pass_on(&mut self) {
         let Self { input, peers, inner, .. } = self;
         if let Some(master) = inner.as_ref().and_then(|inner| inner.master.as_ref()) {
             input.pump(master, |source, count| credit(peers, source, count));
