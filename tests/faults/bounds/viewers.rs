@@ -12,7 +12,7 @@ use crate::harness::{Backend, Seen, Viewer, World, ended};
 
 /// The silence after which a client is gone, and what a busy machine may add.
 const SILENCE: Duration = Duration::from_secs(45);
-const LATE: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(60);
 const DEAF: usize = 50;
 
 /// Follows a run over the control socket into a file.
