@@ -56,7 +56,7 @@ pub fn unjudged(evidence: &Evidence) -> Vec<Unjudged> {
         (I::Input, "what was typed is recorded nowhere"),
         (
             I::Authority,
-            "denied attempts are recorded nowhere; only private files and the token were looked at",
+            "denied attempts are recorded as numbers; only private files and the token were looked at",
         ),
         (I::Bounds, "memory, descriptors and threads need a baseline; only counts and sizes were looked at"),
         (I::Liveness, "how long a recovery took needs somebody who watches; only its result was looked at"),
