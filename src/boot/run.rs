@@ -73,7 +73,7 @@ async fn run(options: Options, env: Env) -> Result<(), Error> {
     let (close, closing) = watch::channel(false);
     let Daemon { handle, door, listeners, paths, bound, _lock } = daemon;
     let metrics = handle.metrics();
-    let api = Api::new(handle.clone(), door, std::sync::Arc::clone(&metrics), closing);
+    let api = Api::new(handle.clone(), door, Arc::clone(&metrics), closing);
     let mut serving = std::pin::pin!(serve(api, listeners));
     tell_ready(&options, &paths, bound)?;
     notifier.ready();

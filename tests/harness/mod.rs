@@ -10,4 +10,4 @@ mod world;
 pub(crate) use http::{Answer, Caller, Wire};
 pub(crate) use viewer::{Frame, Seen, Viewer};
 pub(crate) use wait::{PATIENCE, eventually, promised, soon};
-pub(crate) use world::{Backend, Done, World, ended, program};
+pub(crate) use world::{Backend, Done, World, ended, everything, program};

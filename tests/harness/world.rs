@@ -395,6 +395,17 @@ pub(crate) fn id_of(instance: &Value) -> String {
     instance["id"].as_str().unwrap_or_else(|| panic!("no instance: {instance}")).to_owned()
 }
 
+/// Everything below a directory.
+pub(crate) fn everything(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            everything(&path, found);
+        }
+        found.push(path);
+    }
+}
+
 /// Waits for the end of a child.
 pub(crate) fn ended(child: &mut Child) -> ExitStatus {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();

@@ -10,7 +10,7 @@ use kas::journal::Spec;
 use kas::shim::{Client, ClientError, SOCKET, VERSION};
 use serde_json::json;
 
-use crate::harness::{Backend, Done, World, eventually, soon};
+use crate::harness::{Backend, Done, World, eventually, everything, soon};
 
 /// The other user: `nobody`, whose name nothing here needs.
 const STRANGER: u32 = 65534;
@@ -72,17 +72,6 @@ fn open_the_way(world: &World) {
         let dir = world.path(dir);
         fs::create_dir_all(&dir).unwrap();
         mode(&dir, 0o755);
-    }
-}
-
-/// Everything below a directory.
-fn everything(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if fs::symlink_metadata(&path).unwrap().is_dir() {
-            everything(&path, found);
-        }
-        found.push(path);
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
 
 use super::PROJECT;
-use crate::harness::{Backend, World, promised, soon};
+use crate::harness::{Backend, World, everything, promised, soon};
 
 /// One that does not start says why in one line.
 #[track_caller]
@@ -133,17 +133,6 @@ fn a_socket_path_the_kernel_cannot_take_is_said_with_what_to_do() {
     world.configure(&format!("socket_path = {short:?}"));
     world.start();
     assert!(world.end(Signal::TERM).success());
-}
-
-/// Everything below `dir`, but for what tmux made.
-fn everything(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if fs::symlink_metadata(&path).unwrap().is_dir() {
-            everything(&path, found);
-        }
-        found.push(path);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,16 +32,50 @@ fn answer_of(socket: &std::path::Path) -> String {
     text
 }
 
+/// A run that writes lines until it is told to go, and a viewer of it.
+struct Ticking {
+    id: String,
+    viewer: Viewer,
+    seen: Seen,
+}
+
+impl Ticking {
+    async fn start(world: &World) -> Self {
+        let command = "n=0; until [ -e ../go ]; do n=$((n+1)); echo line $n; sleep 0.02; done; exit 9";
+        let id = world.run_command("demo", command).await;
+        let mut viewer = Viewer::open(world, "demo").await;
+        let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
+        viewer.follow(&mut seen, |seen| seen.at > 100).await;
+        Self { id, viewer, seen }
+    }
+
+    /// Its output flows on, and an end that comes now is known exactly.
+    async fn ends(&mut self, world: &World) {
+        let far = self.seen.at + 500;
+        self.viewer.follow(&mut self.seen, |seen| seen.at > far).await;
+        world.write("go", "");
+        self.viewer.follow(&mut self.seen, Seen::ended).await;
+        assert!(self.seen.gaps.is_empty());
+        assert_eq!(self.seen.exit.as_ref().unwrap()["exit_code"], 9);
+    }
+
+    /// The fault is over: a launch works soon, and all of this run is kept.
+    async fn kept_through(self, world: &World) {
+        let (again, took) = launched_again(world, "exit 4").await;
+        println!("G12: with descriptors again a launch took {took:?}");
+        assert!(took < promised(RECOVERY), "{took:?}");
+        assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+        assert_eq!(world.instance(&self.id).await["exit_code"], 9);
+        assert_eq!(world.transcript(&self.id).await.1, self.seen.bytes);
+        world.fsck();
+    }
+}
+
 /// No descriptor is left: who connects is told, what runs is not touched, and with descriptors everything is as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_descriptors_connections_are_told_and_runs_go_on() {
     let world = roomy(Backend::Pty).await;
-    let id = world
-        .run_command("demo", "n=0; until [ -e ../go ]; do n=$((n+1)); echo line $n; sleep 0.02; done; exit 9")
-        .await;
-    let mut viewer = Viewer::open(&world, "demo").await;
-    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
-    viewer.follow(&mut seen, |seen| seen.at > 100).await;
+    let mut run = Ticking::start(&world).await;
     limit(&world, Resource::Nofile, Some(64));
     let socket = world.path("run/kasmos/kas.sock");
     let mut idle: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(&socket).unwrap()).collect();
@@ -51,22 +85,10 @@ async fn without_descriptors_connections_are_told_and_runs_go_on() {
     let told = tokio::task::spawn_blocking(move || answer_of(&path)).await.unwrap();
     println!("F67: without descriptors the answer after {:?} is {:?}", asked.elapsed(), told.lines().next());
     assert!(told.starts_with("HTTP/1.1 503") && told.contains("\"reason\":\"descriptors\""), "{told}");
-    // Output flows on, and an end that comes now is known exactly.
-    let far = seen.at + 500;
-    viewer.follow(&mut seen, |seen| seen.at > far).await;
-    world.write("go", "");
-    viewer.follow(&mut seen, Seen::ended).await;
-    assert!(seen.gaps.is_empty());
-    assert_eq!(seen.exit.as_ref().unwrap()["exit_code"], 9);
+    run.ends(&world).await;
 
     idle.clear();
-    let (again, took) = launched_again(&world, "exit 4").await;
-    println!("G12: with descriptors again a launch took {took:?}");
-    assert!(took < promised(RECOVERY), "{took:?}");
-    assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
-    assert_eq!(world.instance(&id).await["exit_code"], 9);
-    assert_eq!(world.transcript(&id).await.1, seen.bytes);
-    world.fsck();
+    run.kept_through(&world).await;
 }
 
 /// Who traces a process.
@@ -86,31 +108,18 @@ async fn on_a_machine_without_descriptors_connections_wait_and_runs_go_on() {
     world.wrap(&["strace", "-D", "-I2", "-f", "-qq", "-e", "trace=accept4", "-e", rule, "-o", "/dev/null"]);
     world.start();
     world.project("demo", "project: demo\ntasks: {}").await;
-    let ticking = "n=0; until [ -e ../go ]; do n=$((n+1)); echo line $n; sleep 0.02; done; exit 9";
-    let id = world.run_command("demo", ticking).await;
-    let mut viewer = Viewer::open(&world, "demo").await;
-    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
+    let mut run = Ticking::start(&world).await;
     let socket = world.path("run/kasmos/kas.sock");
     let idle: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     let said = world.logged("a connection was not accepted");
     assert!(said.contains("os error 23"), "{said}");
-    let far = seen.at + 500;
-    viewer.follow(&mut seen, |seen| seen.at > far).await;
-    world.write("go", "");
-    viewer.follow(&mut seen, Seen::ended).await;
-    assert!(seen.gaps.is_empty());
-    assert_eq!(seen.exit.as_ref().unwrap()["exit_code"], 9);
+    run.ends(&world).await;
 
     kill_process(pid(tracer_of(world.daemon_pid())), Signal::TERM).unwrap();
     let over = || if tracer_of(world.daemon_pid()) == 0 { Ok(()) } else { Err("it traces".to_owned()) };
     eventually("the end of the fault", over).await;
     drop(idle);
-    let (again, took) = launched_again(&world, "exit 4").await;
-    println!("G12: with descriptors on the machine again a launch took {took:?}");
-    assert!(took < promised(RECOVERY), "{took:?}");
-    assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
-    assert_eq!(world.transcript(&id).await.1, seen.bytes);
-    world.fsck();
+    run.kept_through(&world).await;
 }
 
 /// Memory runs out where a transcript is read: the daemon may die of it; nothing else does, and nothing is lost.
