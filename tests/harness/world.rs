@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
+use super::done::{Done, ends_within};
 use super::http::Caller;
 use super::log::Log;
 use super::{PATIENCE, Seen, Viewer, eventually, soon};
@@ -28,14 +29,6 @@ impl Backend {
             Self::Tmux => "tmux",
         }
     }
-}
-
-/// What a command came to.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
 }
 
 /// A home with one daemon, which may be ended and started again. Derefs to a caller over the control socket.
@@ -138,18 +131,12 @@ impl World {
         self.command(env!("CARGO_BIN_EXE_kas"), words)
     }
 
-    fn done(mut command: Command) -> Done {
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
     pub(crate) fn kas(&self, words: &[&str]) -> Done {
-        Self::done(self.kas_command(words))
+        Done::of(self.kas_command(words))
     }
 
     pub(crate) fn tmux(&self, words: &[&str]) -> Done {
-        Self::done(self.command("tmux", words))
+        Done::of(self.command("tmux", words))
     }
 
     // ---- the daemon
@@ -409,9 +396,7 @@ pub(crate) fn everything(dir: &Path, found: &mut Vec<PathBuf>) {
 /// Waits for the end of a child.
 pub(crate) fn ended(child: &mut Child) -> ExitStatus {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
-    let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
-    let count = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).unwrap();
-    assert_eq!(count, 1, "process {} does not end", child.id());
+    assert!(ends_within(&pidfd, PATIENCE), "process {} does not end", child.id());
     child.wait().unwrap()
 }
 
@@ -455,8 +440,7 @@ impl World {
             }
             for pidfd in &ours {
                 let _ = pidfd_send_signal(pidfd, Signal::KILL);
-                let timeout = Timespec { tv_sec: 5, tv_nsec: 0 };
-                let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
+                ends_within(pidfd, Duration::from_secs(5));
             }
         }
     }

@@ -41,12 +41,6 @@ fn as_user(world: &World, uid: u32, words: &[&str]) -> Command {
     command
 }
 
-fn done(mut command: Command) -> Done {
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
 /// The stranger's script lies where they can read it, whatever the modes of the checkout.
 fn script(world: &World) -> String {
     let script = world.write("strangers.pl", fs::read(STRANGERS).unwrap());
@@ -57,7 +51,8 @@ fn script(world: &World) -> String {
 /// What comes of saying these bytes to a socket, as this user.
 fn ask(world: &World, uid: u32, socket: &Path, bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let said = done(as_user(world, uid, &["perl", &script(world), "ask", socket.to_str().unwrap(), &hex]));
+    let said =
+        Done::of(as_user(world, uid, &["perl", &script(world), "ask", socket.to_str().unwrap(), &hex]));
     assert_eq!(said.code, Some(0), "{said:?}");
     said.stdout.trim().to_owned()
 }
@@ -124,7 +119,7 @@ async fn nothing_is_reached(backend: Backend) {
         let shown = path.display();
         let inner =
             format!("cat '{shown}' || ls '{shown}' || echo x >> '{shown}' || mv '{shown}' '{shown}.x'");
-        let tried = done(as_user(&world, STRANGER, &["sh", "-c", &inner]));
+        let tried = Done::of(as_user(&world, STRANGER, &["sh", "-c", &inner]));
         assert!(tried.code != Some(0) && tried.stdout.is_empty(), "{shown}: {tried:?}");
         if facts.file_type().is_socket() {
             let answer = ask(&world, STRANGER, path, GET);
@@ -286,11 +281,11 @@ impl Unprivileged {
         let words: Vec<&str> = [self.kas.as_str()].into_iter().chain(words.iter().copied()).collect();
         let mut command = as_user(&self.world, self.uid, &words);
         command.env_remove("XDG_RUNTIME_DIR");
-        done(command)
+        Done::of(command)
     }
 
     fn strangers(&self, command: &str) {
-        let made = done(as_user(
+        let made = Done::of(as_user(
             &self.world,
             STRANGER,
             &["sh", "-c", command, "sh", self.place().to_str().unwrap()],
@@ -400,7 +395,7 @@ async fn the_ticket_of_a_browser_is_in_no_argument() {
     mode(&opener, 0o755);
     let mut open = world.kas_command(&["open"]);
     let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
-    let printed = done({
+    let printed = Done::of({
         open.env("DISPLAY", ":7").env("PATH", path);
         open
     });
@@ -433,7 +428,7 @@ async fn a_project_of_somebody_elses_is_not_taken_up_unasked() {
     let run = |world: &World| {
         let mut command = world.kas_command(&["run", "--wait", "test"]);
         command.current_dir(&below);
-        done(command)
+        Done::of(command)
     };
     for theirs in [&file, file.parent().unwrap(), &world.path("shared")] {
         std::os::unix::fs::chown(theirs, Some(STRANGER), None).unwrap();
@@ -459,7 +454,7 @@ fn a_stranger_has_nothing_of_roots() {
         return;
     }
     let world = World::asleep(Backend::Pty, "");
-    let said = done(as_user(&world, STRANGER, &["sh", "-c", "id -u; grep CapEff /proc/self/status"]));
+    let said = Done::of(as_user(&world, STRANGER, &["sh", "-c", "id -u; grep CapEff /proc/self/status"]));
     let words: Vec<&str> = said.stdout.split_whitespace().collect();
     assert_eq!(words, ["65534", "CapEff:", "0000000000000000"]);
 }

@@ -167,12 +167,15 @@ async fn fragments(caller: &Caller, count: usize) {
     assert_eq!((kind, payload.starts_with(b"{")), (1, true));
 }
 
-/// Writes until nothing is taken any more, or as much as would show in the memory.
+/// What is poured at most: more than buffers between here and there have room for, and enough to show in the memory.
+const POURED: usize = 20 << 20;
+
+/// Writes until nothing is taken any more.
 async fn pour(caller: &Caller, one: &[u8]) -> (Raw, usize) {
     let mut raw = Raw::narrow(caller).await.upgraded(caller, "demo").await;
     let part = one.repeat((64 << 10) / one.len() + 1);
     let (mut at, mut poured) = (0, 0);
-    while poured < 20 << 20 {
+    while poured < POURED {
         match tokio::time::timeout(Duration::from_secs(5), raw.0.write(&part[at..])).await {
             Ok(Ok(len)) => (at, poured) = ((at + len) % part.len(), poured + len),
             Ok(Err(_)) | Err(_) => break,
@@ -196,6 +199,7 @@ async fn answers_that_nobody_takes_do_not_pile_up() {
     let poured: Vec<usize> = deaf.iter().map(|(_, poured)| poured >> 10).collect();
     let now = Holds::of(&world);
     println!("{poured:?} KiB of pings and complaints were taken: {now:?}, before it was {before:?}");
+    assert!(poured.iter().all(|&kib| kib < POURED >> 10), "there is no end to what is taken: {poured:?} KiB");
     assert!(now.memory_kib < before.memory_kib + (3 << 10), "{now:?}, {before:?}");
     deaf.into_iter().for_each(|(raw, _)| raw.reset());
     before.again(&world, "answers that nobody takes").await;

@@ -4,19 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use crate::harness::Done;
 
 /// A private home with nothing in it.
 pub(super) struct Home {
     pub(super) temp: tempfile::TempDir,
-}
-
-/// What a command came to.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
 }
 
 impl Home {
@@ -52,9 +44,7 @@ impl Home {
     }
 
     pub(super) fn kas_in(&self, dir: &Path, words: &[&str]) -> Done {
-        let output = self.command(dir, words).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Done::of(self.command(dir, words))
     }
 
     pub(super) fn kas(&self, words: &[&str]) -> Done {
@@ -64,12 +54,6 @@ impl Home {
     pub(super) fn socket(&self) -> PathBuf {
         fs::create_dir_all(self.path("run/kasmos")).unwrap();
         self.path("run/kasmos/kas.sock")
-    }
-}
-
-impl Done {
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 

@@ -70,6 +70,7 @@ async fn the_command_finds_a_clean_house() {
     let command = "ls -m /proc/$$/fd; grep -E '^Sig(Blk|Ign|Cgt|Pnd)|^ShdPnd' /proc/self/status; \
         tty; ls -l /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 | sed 's/.*-> /fd: /'; \
         cut -d' ' -f1,5,6,8 /proc/$$/stat | sed 's/^/ids: /'; stty size; pwd -P | od -An -tx1 | tr -d ' \\n'; echo; \
+        sed 's/^/oom: /' /proc/$$/oom_score_adj; \
         tr '\\0' '\\n' < /proc/$$/environ";
     let mut spec = spec(command);
     spec.cwd = cwd.clone();
@@ -86,6 +87,8 @@ async fn the_command_finds_a_clean_house() {
     assert_eq!(lines.iter().filter(|l| **l == format!("fd: {tty}")).count(), 3, "{output}");
     let ids: Vec<&str> = lines.iter().find_map(|l| l.strip_prefix("ids: ")).unwrap().split(' ').collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "leads its group and session, in the foreground: {ids:?}");
+    let oom = lines.iter().find_map(|l| l.strip_prefix("oom: ")).unwrap();
+    assert!(oom.parse::<u32>().unwrap() >= 500, "the kernel ends commands before who records them: {oom}");
     let hex: String =
         std::os::unix::ffi::OsStrExt::as_bytes(cwd.as_os_str()).iter().map(|b| format!("{b:02x}")).collect();
     has(&(hex + "0a"));

@@ -88,6 +88,11 @@ fn the_terminal_is_not_older_than_its_floor() {
     let lock = json("src/web/ui/package-lock.json");
     let version = &lock["packages"]["node_modules/@xterm/xterm"]["version"];
     assert!(numbers(version.as_str().unwrap()) >= Some(XTERM_FLOOR), "@xterm/xterm is {version}");
+    // What is off unless it is asked for.
+    for path in files(&["ts", "tsx"]).iter().filter(|path| path.starts_with("src/web/ui/src/")) {
+        let asks = ["allowProposedApi", "windowOptions", "addon-clipboard"].map(|it| text(path).contains(it));
+        assert_eq!(asks, [false; 3], "{path}");
+    }
 }
 
 #[test]
@@ -151,12 +156,19 @@ fn unheld(said: &str, tests: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_promise_has_its_test() {
-    let tests: String =
-        files(&["rs"]).iter().filter(|path| path.starts_with("tests/")).map(|path| text(path)).collect();
-    let promises = text("SECURITY.md");
+fn every_promise_and_every_threat_has_its_test() {
+    let tests: String = files(&["rs"]).iter().map(|path| text(path)).collect();
+    let (promises, threats) = (text("SECURITY.md"), text("docs/threats.md"));
     assert_eq!(unheld(&promises, &tests), Vec::<String>::new());
     assert!(promises.matches("::").count() > 10, "the promises name their tests");
+    assert_eq!(unheld(&threats, &tests), Vec::<String>::new());
+    let numbers = (1..=15).chain(20..=38).map(|number| format!("| S{number} |"));
+    let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| S")).collect();
+    assert_eq!(rows.len(), 34);
+    for (number, row) in numbers.zip(rows) {
+        let tests = row.rsplit(" | ").next().unwrap();
+        assert!(row.starts_with(&number) && (tests.contains("::") || tests.contains(".mjs")), "{row}");
+    }
     let planted = unheld("`a::held` `a::gone` `b::` `x.test.mjs` `--raw`", "mod a;\nfn held() {}");
     assert_eq!(planted, ["a::gone", "b::", "x.test.mjs"]);
 }

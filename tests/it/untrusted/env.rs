@@ -1,4 +1,4 @@
-//! What a task finds in its environment, and what a tmux server and a holder are started with, as the kernel tells it.
+//! What a task finds in its environment, and what a tmux server and a holder are started with, as the kernel tells it to everybody who asks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,7 +79,7 @@ async fn nothing_leaks(backend: Backend) {
         armed(&mut world);
         world.start();
         let project = world.project("demo", r#"{"project": "demo", "tasks": {"own": {"command": "exec sleep 1000", "env": {"GITHUB_TOKEN": "of the file", "EMPTY": ""}}}}"#).await;
-        for launch in [json!({"command": "exec sleep 1000"}), json!({"task": "own"})] {
+        for launch in [json!({"command": "exec sleep 1000 # canary"}), json!({"task": "own"})] {
             let by_file = launch.get("task").is_some();
             let run = world.launch(&project, launch).await;
             let id = run["id"].as_str().unwrap();
@@ -87,6 +87,11 @@ async fn nothing_leaks(backend: Backend) {
             let all = processes(&world, id, &pid);
             assert!(all.len() >= 3, "{all:?}");
             for process in &all {
+                let words = fs::read(format!("/proc/{process}/cmdline")).unwrap();
+                assert!(
+                    memchr::memmem::find(&words, b"canary").is_none(),
+                    "a command in a list of processes"
+                );
                 let is_task = *process == pid;
                 let found = if is_task { environ_of_command(process).await } else { environ(process) };
                 let leaks = |name: &&str| {
