@@ -8,11 +8,12 @@ mod locked;
 mod sweep;
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, World};
+use crate::harness::{PATIENCE, World, eventually};
 
 /// How long after a fault everything may still be away.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
@@ -27,6 +28,36 @@ pub(crate) fn outsider(world: &World) -> rusqlite::Connection {
 pub(crate) fn integrity(path: &Path) -> String {
     let conn = rusqlite::Connection::open(path).unwrap();
     conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
+/// Who traces a process or thread, 0 for nobody.
+pub(crate) fn tracer_of(place: &Path) -> u32 {
+    let status = std::fs::read_to_string(place.join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    line.map_or(0, |pid| pid.trim().parse().unwrap())
+}
+
+/// Lets strace take hold of every thread of a process, with these words before it.
+pub(crate) async fn strace(process: u32, words: &[&str], log: &Path) -> tokio::process::Child {
+    let mut tracer = tokio::process::Command::new("strace");
+    tracer.args(words).args(["-qq", "-p", &process.to_string(), "-o"]).arg(log);
+    let tracer = tracer.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let threads = format!("/proc/{process}/task");
+    eventually("strace at every thread", || {
+        let loose = std::fs::read_dir(&threads).unwrap().flatten().filter(|it| tracer_of(&it.path()) == 0);
+        let loose: Vec<_> = loose.map(|it| it.file_name()).collect();
+        if loose.is_empty() { Ok(()) } else { Err(format!("{loose:?}")) }
+    })
+    .await;
+    tracer
+}
+
+/// What an ended run's record says is missing of its output, as `[from, to]` ranges; null when nothing is.
+pub(crate) async fn missing(world: &World, id: &str) -> Value {
+    let events = world.get("/api/v1/audit-events?kind=task.exited").await.expect(200);
+    let events = events["items"].as_array().unwrap();
+    let told = events.iter().find(|it| it["task_id"] == id).unwrap_or_else(|| panic!("{events:?}"));
+    if told["missing"].is_null() { told["details"]["missing"].clone() } else { told["missing"].clone() }
 }
 
 /// Asks for a launch once.

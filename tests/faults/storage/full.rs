@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{RECOVERY, integrity, launched_again, try_launch};
+use super::{RECOVERY, integrity, launched_again, missing, try_launch};
 use crate::harness::{Backend, PATIENCE, Seen, Viewer, World, promised};
 
 /// A small file system of its own, let go in any case.
@@ -143,12 +143,9 @@ async fn what_is_kept_is_true(world: &mut World, viewer: Viewer, mut seen: Seen,
     let (start, stored) = world.transcript(talker).await;
     assert_eq!(stored, seen.bytes[usize::try_from(start).unwrap()..], "what is stored from {start}");
     assert!(stored.len() >= 11 * 2000, "only {} bytes are kept", stored.len());
-    let events = world.get("/api/v1/audit-events?kind=task.exited").await.expect(200);
-    let events = events["items"].as_array().unwrap();
-    let told = events.iter().find(|it| it["task_id"] == talker).unwrap_or_else(|| panic!("{events:?}"));
-    let told = if told["missing"].is_null() { &told["details"]["missing"] } else { &told["missing"] };
+    let told = missing(world, talker).await;
     println!("F58: of {} bytes {told} are missing; a late viewer was told of {from}..{to}", seen.bytes.len());
-    assert_eq!(*told, json!([[from, start]]));
+    assert_eq!(told, json!([[from, start]]));
     world.fsck();
     world.end(rustix::process::Signal::TERM);
     assert_eq!(integrity(&world.state_dir().join("runner.db")), "ok");

@@ -2,13 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::json;
 
-use super::{RECOVERY, launched_again};
-use crate::harness::{Backend, PATIENCE, Seen, Viewer, World, eventually, promised};
+use super::{RECOVERY, launched_again, strace, tracer_of};
+use crate::harness::{Backend, PATIENCE, Seen, Viewer, World, eventually, promised, soon};
 use crate::process::{lives, pid, roomy};
 
 /// Gives the daemon another soft limit.
@@ -62,7 +63,7 @@ impl Ticking {
     /// The fault is over: a launch works soon, and all of this run is kept.
     async fn kept_through(self, world: &World) {
         let (again, took) = launched_again(world, "exit 4").await;
-        println!("G12: with descriptors again a launch took {took:?}");
+        println!("G12: a launch afterwards took {took:?}");
         assert!(took < promised(RECOVERY), "{took:?}");
         assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
         assert_eq!(world.instance(&self.id).await["exit_code"], 9);
@@ -91,13 +92,6 @@ async fn without_descriptors_connections_are_told_and_runs_go_on() {
     run.kept_through(&world).await;
 }
 
-/// Who traces a process.
-fn tracer_of(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap();
-    line.trim().parse().unwrap()
-}
-
 /// The whole machine has no descriptor left, as strace has it: not even the spare one helps. Who connects waits, what runs is not touched,
 /// and when the machine has some again everything is as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,10 +109,39 @@ async fn on_a_machine_without_descriptors_connections_wait_and_runs_go_on() {
     assert!(said.contains("os error 23"), "{said}");
     run.ends(&world).await;
 
-    kill_process(pid(tracer_of(world.daemon_pid())), Signal::TERM).unwrap();
-    let over = || if tracer_of(world.daemon_pid()) == 0 { Ok(()) } else { Err("it traces".to_owned()) };
+    let daemon = PathBuf::from(format!("/proc/{}", world.daemon_pid()));
+    kill_process(pid(tracer_of(&daemon).into()), Signal::TERM).unwrap();
+    let over = || if tracer_of(&daemon) == 0 { Ok(()) } else { Err("it traces".to_owned()) };
     eventually("the end of the fault", over).await;
     drop(idle);
+    run.kept_through(&world).await;
+}
+
+/// Its user may start no more processes and threads, as strace has it: what is launched has failed and says why, what runs is not touched, and
+/// when some may be started again everything is as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_processes_launches_fail_and_runs_go_on() {
+    let world = roomy(Backend::Pty).await;
+    let mut run = Ticking::start(&world).await;
+    let (calls, log) = ("clone,clone3,fork,vfork", world.path("strace.log"));
+    let (trace, rule) = (format!("trace={calls}"), format!("inject={calls}:error=EAGAIN"));
+    let mut tracer = strace(world.daemon_pid(), &["-f", "-e", &trace, "-e", &rule], &log).await;
+    for _ in 0..3 {
+        let id = world.run_command("demo", "true").await;
+        let failed = world.until_ended(&id).await;
+        assert_eq!(
+            (&failed["state"], &failed["error"]),
+            (&json!("failed"), &json!("spawn_failed")),
+            "{failed}"
+        );
+        assert!(failed["pid"].is_null() && failed["exit_code"].is_null(), "{failed}");
+    }
+    assert!(world.log().contains("Resource temporarily unavailable"), "{}", world.log());
+    world.get("/v1/status").await.expect(200);
+    run.ends(&world).await;
+
+    tracer.start_kill().unwrap();
+    soon("the end of the fault", tracer.wait()).await.unwrap();
     run.kept_through(&world).await;
 }
 
