@@ -1,12 +1,14 @@
 //! A connection against a real WebSocket client over TCP, with a daemon made of channels.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{self, WebSocketUpgrade};
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
@@ -75,9 +77,31 @@ impl Desk for FakeDesk {
 }
 
 impl FakeDesk {
+    /// A daemon that knows nothing yet, and what it is told.
+    fn new() -> (Self, mpsc::Receiver<String>) {
+        let (log, heard) = mpsc::channel(10_000);
+        let fake = Fake {
+            channels: Mutex::default(),
+            log,
+            events: Mutex::default(),
+            latest: watch::Sender::new(0),
+            blocked: Mutex::default(),
+        };
+        (Self(Arc::new(fake)), heard)
+    }
+
     async fn say(&self, line: String) {
         let _ = self.0.log.send(line).await;
     }
+}
+
+fn connection(
+    desk: FakeDesk,
+    scope: Scope,
+    owners: Arc<Owners>,
+    closes: watch::Receiver<bool>,
+) -> Connection<FakeDesk> {
+    Connection::new(desk, scope, owners, Arc::default(), closes, Box::pin(std::future::pending()))
 }
 
 /// A server with one fake daemon; everything it started ends with it.
@@ -92,28 +116,13 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let (log, heard) = mpsc::channel(10_000);
-        let fake = Fake {
-            channels: Mutex::default(),
-            log,
-            events: Mutex::default(),
-            latest: watch::Sender::new(0),
-            blocked: Mutex::default(),
-        };
-        let desk = FakeDesk(Arc::new(fake));
+        let (desk, heard) = FakeDesk::new();
         let (closing, closes) = watch::channel(false);
         let scope = Arc::new(Mutex::new(Scope::Run));
         let (owners, to_desk, to_scope) = (Arc::new(Owners::default()), desk.clone(), Arc::clone(&scope));
         let handler = move |upgrade: WebSocketUpgrade| {
             let scope = *to_scope.lock().unwrap();
-            let connection = Connection::new(
-                to_desk.clone(),
-                scope,
-                Arc::clone(&owners),
-                Arc::default(),
-                closes.clone(),
-                Box::pin(std::future::pending()),
-            );
+            let connection = connection(to_desk.clone(), scope, Arc::clone(&owners), closes.clone());
             std::future::ready(
                 super::upgrade::configured(upgrade).on_upgrade(|socket| connection.run(socket)),
             )
@@ -557,6 +566,45 @@ async fn a_frame_too_large_ends_the_connection_with_1009() {
     let mut client = server.client().await;
     client.send(json!({ "type": "x".repeat(64 << 10) })).await;
     assert_eq!(client.next().await, Got::Closed(1009));
+}
+
+/// Says so many things as fast as it is heard, then is gone. It takes what it is told.
+struct Talker(usize);
+
+impl Stream for Talker {
+    type Item = Result<ws::Message, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let more = self.0.checked_sub(1);
+        self.0 = more.unwrap_or(0);
+        Poll::Ready(more.map(|_| Ok(ws::Message::Pong(Bytes::new()))))
+    }
+}
+
+impl Sink<ws::Message> for Talker {
+    type Error = axum::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+        Poll::Ready(Ok(()))
+    }
+    fn start_send(self: Pin<&mut Self>, _: ws::Message) -> Result<(), axum::Error> {
+        Ok(())
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn who_talks_without_end_is_heard_a_hundred_times_in_ten_milliseconds() {
+    let (desk, _heard) = FakeDesk::new();
+    let (_closing, closes) = watch::channel(false);
+    let began = tokio::time::Instant::now();
+    connection(desk, Scope::Run, Arc::default(), closes).run(Talker(2001)).await;
+    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
