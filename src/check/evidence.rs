@@ -20,6 +20,8 @@ pub struct Evidence {
     pub directories: Vec<Directory>,
     /// Every process of the machine.
     pub processes: Vec<Process>,
+    /// What the daemon, shims and wards hold; of those that could be looked at.
+    pub holdings: Vec<Holding>,
     /// What tmux shows.
     pub windows: Windows,
     /// What clients were sent.
@@ -174,6 +176,19 @@ impl Process {
     pub const fn is_halted(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// What a process holds of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// Its id.
+    pub pid: u32,
+    /// Memory that no file backs, in KiB (`RssAnon`, proc_pid_status(5)).
+    pub memory_kib: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
 }
 
 /// What tmux shows.

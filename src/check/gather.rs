@@ -81,6 +81,7 @@ pub async fn gather(sources: &Sources) -> Result<Evidence, Error> {
     let directories = directories::read(&instances)?;
     let processes = processes::read(&instances)?;
     let daemon = processes::daemon(&sources.at("lock"), &processes);
+    let holdings = processes::holdings(&processes, daemon);
     let compared = streams.iter().map(|it| it.instance).chain(directories.iter().map(|it| it.id)).collect();
     let secret = files::secret(&sources.at("token"));
     let read = database::read(&sources.at("runner.db"), &compared, secret.as_deref())?;
@@ -95,6 +96,7 @@ pub async fn gather(sources: &Sources) -> Result<Evidence, Error> {
         database,
         directories,
         processes,
+        holdings,
         windows,
         streams,
         panics: log.panics,

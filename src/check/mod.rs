@@ -12,8 +12,8 @@
 //! | I5 | bytes are exact | row, transcript, journal, its index and exit record; each recorded client stream byte by byte |
 //! | I6 | no cross-talk | a stream's bytes that are not its run's but another's |
 //! | I7 | input arrives once | nothing outside shows what was typed: never judged |
-//! | I8 | nothing without authority | modes of private files; the daemon's token in events or log. Denied attempts are recorded nowhere: not judged |
-//! | I9 | everything is bounded | zombies of daemon and shims, length of the audit log, size of ended journals. Memory and descriptors need a baseline: not judged |
+//! | I8 | nothing without authority | modes of private files; the daemon's token in events or log. Denied attempts are recorded as numbers: not judged |
+//! | I9 | everything is bounded | zombies of daemon and shims; their memory, descriptors and threads against what no load needs; length of the audit log, size of ended journals. Whether what a load took was given back needs a baseline: not judged |
 //! | I10 | it recovers by itself | runs that stay unrecorded beside a working daemon; panics in the daemon's log |
 //! | I11 | nothing else is touched | kas's marks on a whole tmux server. Other processes need a witness: not judged |
 //! | I12 | what was answered lasts | SQLite's own check; gaps in the audit log; runs told of that have neither row nor deletion |
@@ -44,7 +44,7 @@ mod verify;
 mod violation;
 
 pub use evidence::{
-    Database, Directory, Evidence, Frame, Health, Journal, Process, Spec, Stored, Stream, Windows,
+    Database, Directory, Evidence, Frame, Health, Holding, Journal, Process, Spec, Stored, Stream, Windows,
 };
 pub use examine::{Report, examine};
 pub use gather::{Error, Sources, gather};

@@ -15,7 +15,7 @@ use super::violation::{Invariant, Unjudged, Violation};
 /// Looks for violations of one kind.
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     launches::keys,
     launches::events,
     launches::told_runs_last,
@@ -29,6 +29,7 @@ const RULES: [Rule; 17] = [
     lives::panes,
     lives::commands,
     lives::zombies,
+    lives::holdings,
     journals::transcripts,
     journals::directories,
     streams::streams,
@@ -58,7 +59,7 @@ pub fn unjudged(evidence: &Evidence) -> Vec<Unjudged> {
             I::Authority,
             "denied attempts are recorded as numbers; only private files and the token were looked at",
         ),
-        (I::Bounds, "memory, descriptors and threads need a baseline; only counts and sizes were looked at"),
+        (I::Bounds, "whether what a load took was given back needs a baseline; only limits were looked at"),
         (I::Liveness, "how long a recovery took needs somebody who watches; only its result was looked at"),
         (I::NoCollateral, "other processes need a witness; only tmux's global options were looked at"),
     ];

@@ -1,14 +1,14 @@
 //! A connection against a real WebSocket client over TCP, with a daemon made of channels.
 
+mod talker;
+
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::ws::{self, WebSocketUpgrade};
+use axum::extract::ws::WebSocketUpgrade;
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
@@ -566,45 +566,6 @@ async fn a_frame_too_large_ends_the_connection_with_1009() {
     let mut client = server.client().await;
     client.send(json!({ "type": "x".repeat(64 << 10) })).await;
     assert_eq!(client.next().await, Got::Closed(1009));
-}
-
-/// Says so many things as fast as it is heard, then is gone. It takes what it is told.
-struct Talker(usize);
-
-impl Stream for Talker {
-    type Item = Result<ws::Message, axum::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let more = self.0.checked_sub(1);
-        self.0 = more.unwrap_or(0);
-        Poll::Ready(more.map(|_| Ok(ws::Message::Pong(Bytes::new()))))
-    }
-}
-
-impl Sink<ws::Message> for Talker {
-    type Error = axum::Error;
-
-    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        Poll::Ready(Ok(()))
-    }
-    fn start_send(self: Pin<&mut Self>, _: ws::Message) -> Result<(), axum::Error> {
-        Ok(())
-    }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        Poll::Ready(Ok(()))
-    }
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[tokio::test]
-async fn who_talks_without_end_is_heard_a_hundred_times_in_ten_milliseconds() {
-    let (desk, _heard) = FakeDesk::new();
-    let (_closing, closes) = watch::channel(false);
-    let began = tokio::time::Instant::now();
-    connection(desk, Scope::Run, Arc::default(), closes).run(Talker(2001)).await;
-    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

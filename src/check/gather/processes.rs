@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::Error;
-use crate::check::evidence::{Health, Process};
+use crate::check::evidence::{Health, Holding, Process};
 use crate::model::{InstanceId, TimeMs};
 
 /// Every process; one that ends meanwhile is left out.
@@ -63,6 +63,28 @@ fn of(args: &[u8], role: &[u8], instances: &Path) -> Option<InstanceId> {
     let same = parent == instances
         || matches!((parent.canonicalize(), instances.canonicalize()), (Ok(one), Ok(other)) if one == other);
     if same { dir.file_name()?.to_str()?.parse().ok() } else { None }
+}
+
+/// What the daemon, shims and wards hold.
+pub(super) fn holdings(processes: &[Process], daemon: Health) -> Vec<Holding> {
+    let ours = |it: &&Process| it.shim_of.or(it.ward_of).is_some() || daemon.pid() == Some(it.pid);
+    processes.iter().filter(ours).filter_map(|it| holding(it.pid)).collect()
+}
+
+/// `None` for a process that ended meanwhile, or that is somebody else's.
+fn holding(pid: u32) -> Option<Holding> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let number = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_ascii_whitespace().next()?.parse().ok()
+    };
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    Some(Holding {
+        pid,
+        memory_kib: number("RssAnon:")?,
+        descriptors: descriptors.try_into().ok()?,
+        threads: number("Threads:")?,
+    })
 }
 
 /// When the machine was started, in milliseconds, by the wall clock.
@@ -131,5 +153,8 @@ mod tests {
         assert!(!own.is_ended() && own.shim_of.is_none());
         let age = TimeMs::now().0 - own.started_at.0;
         assert!((-2000..600_000).contains(&age), "{age}");
+        let held = holding(own.pid).unwrap();
+        assert!(held.memory_kib > 100 && held.descriptors > 2 && held.threads > 1, "{held:?}");
+        assert_eq!(holdings(&all, Health::Works(own.pid)).len(), 1);
     }
 }

@@ -2,12 +2,18 @@
 
 use super::say;
 use super::view::{View, run};
-use crate::check::evidence::{Directory, Process, Windows};
+use crate::check::evidence::{Directory, Holding, Process, Windows};
 use crate::check::violation::{Invariant, Violation};
 use crate::model::{BackendKind, Instance, RunState};
 
 /// How far apart the wall clock and a process's start may be, in milliseconds: the kernel counts from boot, in ticks.
 const CLOCKS_MS: i64 = 2000;
+
+/// What the daemon holds under no load: a ring for each terminal and what a thousand clients have not taken yet (`src/api`); the runtime's
+/// 512 threads for blocking work.
+const DAEMON: [u64; 3] = [512 << 10, 8192, 640];
+/// What a shim holds under no load: a program's input and output of a few MiB that wait, and a descriptor for each client that follows it.
+const SHIM: [u64; 3] = [16 << 10, 64, 8];
 
 /// Each living shim is the only one of a run that is not over.
 pub(super) fn shims(view: &View<'_>, found: &mut Vec<Violation>) {
@@ -163,5 +169,21 @@ pub(super) fn zombies(view: &View<'_>, found: &mut Vec<Violation>) {
         };
         let sentence = format!("it has ended and {whose} does not reap it");
         say(found, Invariant::Bounds, format!("process {}", zombie.pid), sentence);
+    }
+}
+
+/// Neither the daemon nor a shim holds more than any load needs.
+pub(super) fn holdings(view: &View<'_>, found: &mut Vec<Violation>) {
+    for held in &view.all.holdings {
+        let &Holding { pid, memory_kib, descriptors, threads } = held;
+        let is_daemon = view.all.daemon.pid() == Some(pid);
+        let (whose, limits) = if is_daemon { ("the daemon", DAEMON) } else { ("a shim", SHIM) };
+        let units = ["KiB of memory", "descriptors", "threads"];
+        for ((has, limit), unit) in [memory_kib, descriptors, threads].into_iter().zip(limits).zip(units) {
+            if has > limit {
+                let sentence = format!("{whose} holds {has} {unit}, more than {limit}");
+                say(found, Invariant::Bounds, format!("process {pid}"), sentence);
+            }
+        }
     }
 }

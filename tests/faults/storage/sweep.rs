@@ -259,7 +259,10 @@ async fn daemon_meets(call: &'static str, fault: &'static str, n: usize) -> bool
     world.write("demo/.kaged/project.yaml", "project: demo\ntasks: {}");
     let log = world.path("strace.log");
     let (trace, rule, to) = (format!("trace={call}"), inject(call, fault, n), log.display().to_string());
-    world.wrap(&["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-e", &trace, "-e", &rule, "-o", &to]);
+    // With --seccomp-bpf, which is faster, strace 6.1 leaves out the signal.
+    let fast: &[&str] = if fault.starts_with("signal") { &[] } else { &["--seccomp-bpf"] };
+    let words = [&["strace", "-D", "-f"], fast, &["-qq", "-e", &trace, "-e", &rule, "-o", &to]].concat();
+    world.wrap(&words);
     let (socket, project) = (world.path("run/kasmos/kas.sock"), world.path("demo"));
     let mut acknowledged = Vec::new();
     match world.try_start() {
@@ -324,7 +327,7 @@ async fn daemons_meet(faults: &[&'static str], first: usize) {
         "G21: a daemon met {faults:?} in {runs} places up to the {n}th, {clean} kinds to their end, in {:?}: nothing lost",
         began.elapsed()
     );
-    assert!(runs > 0, "nothing was hit");
+    assert!(runs > 0, "no call was hit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -109,7 +109,11 @@ async fn changed_records_are_found() {
 /// A process whose arguments are those of the shim of this directory.
 fn second_shim(world: &World, id: &str) -> Child {
     let dir = directory(world, id);
-    world.write("shim", "echo up; while :; do read line || exit; done\n");
+    // It has more memory than a shim needs.
+    world.write(
+        "shim",
+        "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo up; while :; do read line || exit; done\n",
+    );
     let mut command = world.command("sh", &["shim", dir.to_str().unwrap()]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut up = [0; 3];
@@ -170,6 +174,7 @@ async fn what_lives_and_should_not_is_found() {
             "I5 it was sent something else than is kept at byte 2",
             "I8 token may be used by others",
             "I8 used by others",
+            "I9 a shim holds",
             "I10 panicked at",
         ],
     );

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use kas::backend::tmux::{Census, Pane};
 use kas::check::{
-    Database, Directory, Evidence, Frame, Health, Invariant, Journal, Process, Spec, Stored, Stream, Windows,
-    unjudged, verify,
+    Database, Directory, Evidence, Frame, Health, Holding, Invariant, Journal, Process, Spec, Stored, Stream,
+    Windows, unjudged, verify,
 };
 use kas::control::{PaneId, SessionId, WindowId};
 use kas::journal::{Cause, Ending, ExitRecord, Nonce};
@@ -182,6 +182,9 @@ fn fine() -> Evidence {
         database: Some(database),
         directories: vec![directory()],
         processes: vec![process(90, 1, None), shim, process(5003, 4003, None)],
+        holdings: [90, 4003]
+            .map(|pid| Holding { pid, memory_kib: 16 << 10, descriptors: 64, threads: 8 })
+            .into(),
         windows: Windows::Seen(Census { windows: 2, panes: vec![pane(LIVE, 4003)], is_marked: false }),
         streams: vec![stream(FAILED), stream(LIVE)],
         panics: Vec::new(),
@@ -439,6 +442,13 @@ fn i8_to_i12() {
     check(|it| it.processes.push(zombie), &["I9 the daemon does not reap"]);
     check(|it| it.processes.push(Process { parent: 4003, ..zombie }), &["I9 a shim does not reap"]);
     check(|it| it.processes.push(Process { parent: 1, ..zombie }), &[]);
+    check(|it| it.holdings[1].memory_kib += 1, &["I9 a shim holds 16385 KiB of memory, more than 16384"]);
+    check(|it| it.holdings[1].descriptors += 1, &["I9 a shim holds 65 descriptors"]);
+    check(|it| it.holdings[1].threads += 1, &["I9 a shim holds 9 threads"]);
+    check(
+        |it| it.holdings[0] = Holding { pid: 90, memory_kib: 1 << 20, descriptors: 9000, threads: 900 },
+        &["I9 the daemon holds 1048576", "I9 the daemon holds 9000", "I9 the daemon holds 900 threads"],
+    );
     check(|it| database(it).log = Log { first: 1, last: 200_000, count: 200_000 }, &["I9 more than 100000"]);
     let large = |it: &mut Evidence| {
         spec(it).limit_bytes = 10;
