@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, HttpBody};
 use axum::http::{self, HeaderMap, request::Parts};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -86,14 +86,14 @@ fn no_such_instance(text: &str) -> Refusal {
 }
 
 /// Reads a whole body within the limits.
-async fn collect(body: Body) -> Answer<Bytes> {
+async fn collect(body: Body) -> Answer<Vec<u8>> {
     let too_large =
         || Refusal::new(Code::PayloadTooLarge, "a request body may have 64 KiB").detail("limit", BODY_LIMIT);
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    match tokio::time::timeout(BODY_TIMEOUT, joined(Limited::new(body, BODY_LIMIT))).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(invalid("the request body broke off").reason("body")),
         Err(_) => {
@@ -101,6 +101,15 @@ async fn collect(body: Body) -> Answer<Bytes> {
             Err(Refusal::new(Code::Timeout, message).reason("body_timeout"))
         }
     }
+}
+
+/// The pieces of a body in one. Each is let go when it was copied: one of a byte may hold the 8 KiB into which it was read.
+async fn joined<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) -> Result<Vec<u8>, B::Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        bytes.extend_from_slice(frame?.data_ref().map_or(&[], Bytes::as_ref));
+    }
+    Ok(bytes)
 }
 
 /// A body that is not what the route takes, with the field named where one is to blame.
@@ -141,6 +150,8 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::api::wire;
 
@@ -171,5 +182,27 @@ mod tests {
         let pieces = (0..3).map(|_| Ok::<_, std::io::Error>(vec![b' '; BODY_LIMIT / 2]));
         let unknown = collect(Body::from_stream(futures_util::stream::iter(pieces))).await;
         assert_eq!(unknown.unwrap_err().code, Code::PayloadTooLarge);
+    }
+
+    /// What a byte was read into.
+    struct Buffer {
+        _held: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            b" "
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_holds_its_bytes_and_no_buffers() {
+        let held = Arc::new(());
+        let pieces = (0..BODY_LIMIT).map(move |_| {
+            assert!(Arc::strong_count(&held) <= 2, "{} buffers are held", Arc::strong_count(&held) - 1);
+            Ok::<_, std::io::Error>(Bytes::from_owner(Buffer { _held: Arc::clone(&held) }))
+        });
+        let bytes = collect(Body::from_stream(futures_util::stream::iter(pieces))).await;
+        assert_eq!(bytes.unwrap().len(), BODY_LIMIT);
     }
 }

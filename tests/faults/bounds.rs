@@ -54,6 +54,13 @@ impl Holds {
     }
 }
 
+/// The most memory that the daemon has had so far, KiB (`VmHWM`, proc_pid_status(5)).
+fn peak(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.daemon_pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// A number of the daemon's metrics.
 async fn metric(world: &World, name: &str) -> u64 {
     let text = String::from_utf8(world.get("/metrics").await.body.to_vec()).unwrap();

@@ -1,18 +1,20 @@
 //! Crowds of connections: dribbling, idle, and coming and going.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::{Holds, Raw, many_descriptors, metric, subscribe, unnoticed, until_metric};
-use crate::harness::{Backend, Caller, Seen, Viewer, World, soon};
+use super::{Holds, Raw, many_descriptors, metric, peak, subscribe, unnoticed, until_metric};
+use crate::harness::{Backend, Caller, PATIENCE, Seen, Viewer, World, soon};
 
 /// Writes a byte each so often until the daemon has enough of it, and answers what it said.
 async fn dribble(mut raw: Raw, text: String) -> String {
+    let until = Instant::now() + PATIENCE;
     for byte in text.bytes().cycle() {
+        assert!(Instant::now() < until, "it may go on for ever");
         if raw.0.write_all(&[byte]).await.is_err() {
             break;
         }
@@ -69,7 +71,7 @@ async fn five_hundred_slow_heads_and_two_hundred_slow_bodies_are_cut_and_disturb
     let mut viewer = Viewer::open(&caller, "demo").await;
     let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
     viewer.follow(&mut seen, |seen| seen.at > 100).await;
-    let before = Holds::of(&world);
+    let (before, peak_before) = (Holds::of(&world), peak(&world));
 
     let (to_heads, to_bodies) = (caller.clone(), caller.clone());
     let attack = async move { tokio::join!(slow_heads(to_heads, 500), slow_bodies(to_bodies, 200)) };
@@ -89,6 +91,9 @@ async fn five_hundred_slow_heads_and_two_hundred_slow_bodies_are_cut_and_disturb
     for answer in bodies {
         assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"body_timeout\""), "{answer}");
     }
+    let grown = peak(&world) - peak_before;
+    println!("seven hundred slow connections took {grown} KiB");
+    assert!(grown < 700 * 64, "{grown} KiB");
     before.again(&world, "slowloris").await;
     world.write("go", "");
     let seen = follow.await.unwrap();
