@@ -37,7 +37,8 @@ impl Holds {
         let descriptors =
             links.filter(|it| !kept.iter().any(|name| it.to_string_lossy().contains(name))).count();
         let rollup = fs::read_to_string(format!("{proc}/smaps_rollup")).unwrap();
-        let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+        // Pages of the program itself count for more when another daemon beside it ends.
+        let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
         Self { descriptors, memory_kib: line.split_whitespace().nth(1).unwrap().parse().unwrap() }
     }
 
