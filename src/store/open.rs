@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use super::Error;
@@ -36,6 +37,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, Error> {
     }
     let mut conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     prepare(&conn)?;
+    keep_copy(&conn, path)?;
     migrate(&mut conn, SCHEMAS)?;
     for table in ["projects", "task_instances", "tokens", "sessions", "idempotency_keys"] {
         check_table(&conn, table)?;
@@ -149,16 +151,36 @@ fn create(path: &Path) -> Result<(), Error> {
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut conn, SCHEMAS)?;
     conn.close().map_err(|(_, error)| error)?;
-    fs::rename(&fresh, path)?;
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(parent)?.sync_all()?;
-    Ok(())
+    named(&fresh, path)
 }
 
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Before a schema is changed the database is copied whole, to `runner.db.v1` for one of schema 1, for whoever goes back to the kas before.
+fn keep_copy(conn: &Connection, path: &Path) -> Result<(), Error> {
+    let have: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if have as usize >= SCHEMAS.len() {
+        return Ok(());
+    }
+    let copy = beside(path, &format!(".v{have}"));
+    let fresh = beside(&copy, ".new");
+    // SQLite fills an empty file, and makes one for everybody.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(fresh.as_os_str().as_encoded_bytes()));
+    conn.execute("VACUUM INTO ?1", [name])?;
+    file.sync_all()?;
+    named(&fresh, &copy)
+}
+
+/// Gives a whole file its name, for good.
+fn named(fresh: &Path, path: &Path) -> Result<(), Error> {
+    fs::rename(fresh, path)?;
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(fs::File::open(parent)?.sync_all()?)
 }
 
 /// Brings the schema up to the newest, each step with its version number in one transaction.

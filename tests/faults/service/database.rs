@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use kas::store::Store;
 use rusqlite::Connection;
@@ -48,7 +49,7 @@ fn a_database_of_a_newer_kas_is_refused_byte_for_byte() {
 }
 
 /// What a database that was made without a disturbance looks like.
-fn schema(path: &std::path::Path) -> Vec<String> {
+fn schema(path: &Path) -> Vec<String> {
     let database = Connection::open(path).unwrap();
     let whole: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(whole, "ok");
@@ -96,6 +97,84 @@ fn killed_while_it_makes_the_database_it_makes_it_anew() {
             }
         }
         assert!(killed > 0 && survived > 0, "{calls}: {killed} killed, {survived} not");
+    }
+}
+
+const V1: &str = include_str!("../../../src/store/v1.sql");
+/// The mark of kas's databases.
+const MARK: i32 = 0x6b61_7372;
+
+/// A database of schema 1 with a project in it.
+fn of_version_1(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    let database = Connection::open(path).unwrap();
+    database.pragma_update(None, "journal_mode", "wal").unwrap();
+    database.pragma_update(None, "application_id", MARK).unwrap();
+    database.execute_batch(V1).unwrap();
+    database.pragma_update(None, "user_version", 1).unwrap();
+    database.execute("INSERT INTO projects VALUES ('demo', '/nowhere', 1)", []).unwrap();
+    database.close().map_err(|(_, error)| error).unwrap();
+}
+
+/// SIGKILL at each write, sync and rename, and no space from each write on, while a database of the schema before is brought up to date: it is of
+/// the one schema or of the other, what is in it stays, and of the new one there is a copy as it was.
+#[test]
+fn a_migration_that_is_cut_anywhere_leaves_the_old_schema_or_the_new_one() {
+    let whole = World::asleep(Backend::Pty, "");
+    let (old, new) = (whole.path("old.db"), whole.path("new.db"));
+    of_version_1(&old);
+    drop(Store::open(&new).unwrap());
+    let (old, new) = (schema(&old), schema(&new));
+    assert_ne!(old, new);
+    let stride = if crate::long() { 1 } else { 3 };
+    let cuts = [
+        ("pwrite64", "signal=KILL:when=", "", stride),
+        ("fsync,fdatasync", "signal=KILL:when=", "", 1),
+        ("rename,renameat,renameat2", "signal=KILL:when=", "", 1),
+        ("pwrite64", "error=ENOSPC:when=", "+", stride),
+    ];
+    for (calls, fault, more, stride) in cuts {
+        let (mut cut, mut found) = (0, [0, 0]);
+        for n in (1..1000).step_by(stride) {
+            let mut world = World::asleep(Backend::Pty, "");
+            let path = world.state_dir().join("runner.db");
+            of_version_1(&path);
+            let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{fault}{n}{more}"));
+            world.wrap(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+            world.spawn();
+            let survived = world.serves();
+            let said = if survived { String::new() } else { world.gone().1 };
+            world.wrap(&[]);
+            cut += usize::from(!survived);
+            let what = format!("{calls} {n}: {said}");
+            assert!(more.is_empty() || survived || said.contains("kas: "), "{what}");
+            let is = schema(&path);
+            assert!(is == old || is == new, "{what}: {is:?}");
+            found[usize::from(is == new)] += 1;
+            let copy = path.with_extension("db.v1");
+            assert!(is == old || schema(&copy) == old, "{what}");
+            if survived {
+                world.kas(&["daemon", "stop"]);
+                world.gone();
+            }
+            drop(Store::open(&path).unwrap_or_else(|error| panic!("{what}: {error}")));
+            for (path, schema_of) in [(&path, &new), (&copy, &old)] {
+                assert_eq!(schema(path), *schema_of, "{what}");
+                let database = Connection::open(path).unwrap();
+                let project: String = database
+                    .query_row("SELECT path FROM projects WHERE id = 'demo'", [], |row| row.get(0))
+                    .unwrap();
+                assert_eq!(project, "/nowhere", "{what}");
+            }
+            assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600, "{what}");
+            // What comes after the start is not a migration.
+            if survived {
+                break;
+            }
+        }
+        println!("F18: {calls} {fault}: cut {cut} times, found {found:?} of the old and the new schema");
+        assert!(cut > 0 && found.iter().all(|&count| count > 0), "{calls} {fault}: {cut} {found:?}");
     }
 }
 

@@ -161,7 +161,7 @@ async fn a_second_checkpointer_loses_nothing() {
     world.end(rustix::process::Signal::KILL);
     assert_eq!(integrity(&database), "ok");
     world.start();
-    for (id, text) in &ids {
+    for (id, text) in ids.iter().rev().take(kas::policy::AD_HOC_KEPT) {
         assert_eq!(world.transcript(id).await.1, text.as_bytes(), "{id}");
     }
     world.fsck();
