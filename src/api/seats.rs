@@ -150,6 +150,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.shared.table().held.remove(&self.number);
         self.shared.metrics.connections.dec();
+        self.shared.metrics.connections_closed.inc();
         self.shared.living.send_modify(|living| *living -= 1);
     }
 }

@@ -13,19 +13,18 @@ const MAPPED_FROM: libc::c_int = 256 * 1024;
 const HEAPS: libc::c_int = 2;
 
 /// A crowd of connections that left is at least so many, and it is looked for so often.
-const CROWD: i64 = 16;
+const CROWD: u64 = 16;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Gives back to the system what connections took, after a crowd of them has left: their small blocks lie in heaps that shrink only from the
 /// end. Never ends.
 pub(super) async fn give_back(metrics: &Metrics) {
-    let mut most = 0;
+    let mut before = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let now = metrics.connections.get();
-        most = most.max(now);
-        if most - now >= CROWD {
-            most = now;
+        let now = metrics.connections_closed.get();
+        if now - before >= CROWD {
+            before = now;
             trim();
         }
     }

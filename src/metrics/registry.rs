@@ -27,6 +27,8 @@ pub struct Metrics {
     pub websockets: Counter,
     /// HTTP requests answered, on both surfaces.
     pub http_requests: Counter,
+    /// Connections that were open and are not any more, on both surfaces.
+    pub connections_closed: Counter,
     /// Connections refused, or cut to make room for others.
     pub connections_refused: Counter,
     /// Requests turned away before they were routed.
@@ -68,6 +70,8 @@ impl Metrics {
         text.counter("kas_websockets", "WebSockets opened.", &[("", &self.websockets)]);
         text.counter("kas_http_requests", "HTTP requests answered.", &[("", &self.http_requests)]);
         text.counter("kas_refusals", "Requests turned away before routing.", &[("", &self.refusals)]);
+        let closed = [("", &self.connections_closed)];
+        text.counter("kas_connections_closed", "Connections that were open.", &closed);
         let refused = [("", &self.connections_refused)];
         text.counter("kas_connections_refused", "Connections refused or cut to make room.", &refused);
         text.counter("kas_panics", "Panics caught.", &[("", &self.panics)]);

@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::harness::{Caller, PATIENCE, World, eventually, soon};
 
 /// What the daemon may need more after an attack than before it, in KiB: what its allocator keeps.
-const ALLOWANCE_KIB: u64 = 8 << 10;
+const ALLOWANCE_KIB: u64 = 3 << 10;
 
 /// Descriptors and memory of a daemon.
 #[derive(Debug, Clone, Copy)]
