@@ -9,10 +9,10 @@ use crate::model::{BackendKind, Instance, RunState};
 /// How far apart the wall clock and a process's start may be, in milliseconds: the kernel counts from boot, in ticks.
 const CLOCKS_MS: i64 = 2000;
 
-/// What the daemon holds under no load: a ring for each terminal and what a thousand clients have not taken yet (`src/api`); the runtime's
+/// More than the daemon ever needs: a ring for each terminal and what a thousand clients have not taken yet (`src/api`); the runtime's
 /// 512 threads for blocking work.
 const DAEMON: [u64; 3] = [512 << 10, 8192, 640];
-/// What a shim holds under no load: a program's input and output of a few MiB that wait, and a descriptor for each client that follows it.
+/// More than a shim ever needs: a program's input and output of a few MiB that wait, and a descriptor for each client that follows it.
 const SHIM: [u64; 3] = [16 << 10, 64, 8];
 
 /// Each living shim is the only one of a run that is not over.
