@@ -126,7 +126,7 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} in {text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        assert_eq!(text.matches("# TYPE").count(), 12);
+        assert_eq!(text.matches("# TYPE").count(), 13);
         assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 14);
     }
 }
