@@ -127,6 +127,6 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"));
         assert_eq!(text.matches("# TYPE").count(), 13);
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 14);
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 15);
     }
 }
