@@ -48,7 +48,11 @@ pub(super) async fn watch(handle: Handle, mut reports: mpsc::Receiver<Report>) {
                 continue;
             }
             Report::ServerGone { projects } => {
-                tracing::error!(?projects, "the tmux server is gone; what ran in it has ended");
+                let projects: Vec<_> = projects.iter().map(ToString::to_string).collect();
+                tracing::error!(
+                    projects = projects.join(" "),
+                    "the tmux server is gone; what ran in it has ended"
+                );
                 continue;
             }
         };
