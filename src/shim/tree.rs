@@ -17,6 +17,9 @@ const CLOSED_MS: u64 = 1000;
 const INTERRUPT_MS: u64 = 1000;
 /// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
 const LOOK_MS: u64 = 50;
+/// After the last look that found others on their way out, what leads a session has so long to end by itself, in milliseconds: a shell that ran
+/// them goes on to its own exit code.
+const FOLLOW_MS: u64 = 2 * LOOK_MS;
 /// What leads a session is asked so long before KILL at the latest, in milliseconds.
 const LEADER_MS: u64 = 1000;
 
@@ -106,6 +109,8 @@ enum Step {
 pub(super) struct Stop {
     step: Step,
     asked: HashSet<Process>,
+    /// Before this, what leads a session is not asked.
+    leaders_at: u64,
     look_at: u64,
 }
 
@@ -117,12 +122,12 @@ impl Stop {
         } else {
             Step::Terminating { until: now + TERM_MS }
         };
-        Self { step, asked: HashSet::new(), look_at: now }
+        Self { step, asked: HashSet::new(), leaders_at: 0, look_at: now }
     }
 
     /// A stop because the window is gone, that begins now.
     pub(super) fn closed(now: u64) -> Self {
-        Self { step: Step::Terminating { until: now + CLOSED_MS }, asked: HashSet::new(), look_at: now }
+        Self { step: Step::Terminating { until: now + CLOSED_MS }, ..Self::new(false, now) }
     }
 
     /// Look at the tree at the next opportunity: something ended.
@@ -160,18 +165,21 @@ impl Stop {
         }
         match self.step {
             Step::Interrupted { .. } => {}
-            Step::Terminating { until } => self.ask(&alive, now + LEADER_MS < until),
+            Step::Terminating { until } => self.ask(&alive, now, until),
             Step::Killing => alive.iter().for_each(|(p, _)| signal(*p, &[Signal::KILL])),
         }
         alive.is_empty()
     }
 
-    /// Asks whoever was not asked yet to end. While there is `time`, what leads a session waits for those asked before it:
+    /// Asks whoever was not asked yet to end. While there is time, what leads a session waits for those asked before it:
     /// its end would hang them up in the middle of theirs.
-    fn ask(&mut self, alive: &[(Process, bool)], time: bool) {
+    fn ask(&mut self, alive: &[(Process, bool)], now: u64, until: u64) {
         let first = self.asked.is_empty();
         let ending = |(p, leads): &(Process, bool)| !leads && (first || self.asked.contains(p));
-        let wait = time && alive.iter().any(ending);
+        if alive.iter().any(ending) {
+            self.leaders_at = now + FOLLOW_MS;
+        }
+        let wait = now < self.leaders_at && now + LEADER_MS < until;
         for &(process, leads) in alive {
             if !(leads && wait) && self.asked.insert(process) {
                 // A stopped process acts on TERM only when it is continued.
