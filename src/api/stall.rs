@@ -18,6 +18,7 @@ const READ_WINDOW: Duration = Duration::from_millis(10);
 /// A stream whose writes fail when the peer stalls them, and which is read at a pace.
 pub(super) struct Stall<I> {
     inner: I,
+    limit: Duration,
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
     /// What may still be read in the window, and when that ends.
@@ -29,7 +30,12 @@ pub(super) struct Stall<I> {
 
 impl<I> Stall<I> {
     pub(super) fn new(inner: I) -> Self {
-        Self { inner, patience: None, left: READ_BYTES, until: Instant::now() + READ_WINDOW, pause: None }
+        Self::with(inner, LIMIT)
+    }
+
+    fn with(inner: I, limit: Duration) -> Self {
+        let until = Instant::now() + READ_WINDOW;
+        Self { inner, limit, patience: None, left: READ_BYTES, until, pause: None }
     }
 
     /// Waits until something may be read.
@@ -52,7 +58,8 @@ impl<I> Stall<I> {
             self.patience = None;
             return polled;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(LIMIT)));
+        let limit = self.limit;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(patience.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -99,5 +106,37 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Stall<I> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_shutdown(cx);
         self.watch(cx, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_given_up() {
+        let (ours, mut theirs) = duplex(16);
+        let mut stall = Stall::with(ours, Duration::from_millis(20));
+        stall.write_all(&[1; 16]).await.unwrap();
+        let waits = stall.write_all(&[2; 16]);
+        assert_eq!(waits.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut taken = [0; 16];
+        theirs.read_exact(&mut taken).await.unwrap();
+        assert_eq!(taken, [1; 16]);
+    }
+
+    #[tokio::test]
+    async fn much_is_read_with_pauses() {
+        let (ours, mut theirs) = duplex(1 << 20);
+        theirs.write_all(&[0; 10 * READ_BYTES]).await.unwrap();
+        let began = Instant::now();
+        let mut stall = Stall::new(ours);
+        let mut piece = [0; 4096];
+        for _ in 0..10 * READ_BYTES / piece.len() {
+            stall.read_exact(&mut piece).await.unwrap();
+        }
+        assert!(began.elapsed() >= 9 * READ_WINDOW, "{:?}", began.elapsed());
     }
 }

@@ -181,7 +181,7 @@ pub(super) fn holdings(view: &View<'_>, found: &mut Vec<Violation>) {
         let units = ["KiB of memory", "descriptors", "threads"];
         for ((has, limit), unit) in [memory_kib, descriptors, threads].into_iter().zip(limits).zip(units) {
             if has > limit {
-                let sentence = format!("{whose} holds {has} {unit}, more than {limit}");
+                let sentence = format!("{whose} holds more than {limit} {unit}");
                 say(found, Invariant::Bounds, format!("process {pid}"), sentence);
             }
         }

@@ -174,7 +174,7 @@ async fn what_lives_and_should_not_is_found() {
             "I5 it was sent something else than is kept at byte 2",
             "I8 token may be used by others",
             "I8 used by others",
-            "I9 a shim holds",
+            "I9 a shim holds more than 16384 KiB of memory",
             "I10 panicked at",
         ],
     );
