@@ -120,8 +120,8 @@ mod tests {
         let (ours, mut theirs) = duplex(16);
         let mut stall = Stall::with(ours, Duration::from_millis(20));
         stall.write_all(&[1; 16]).await.unwrap();
-        let waits = stall.write_all(&[2; 16]);
-        assert_eq!(waits.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let waits = tokio::time::timeout(LIMIT, stall.write_all(&[2; 16])).await;
+        assert_eq!(waits.expect("an end").unwrap_err().kind(), io::ErrorKind::TimedOut);
         let mut taken = [0; 16];
         theirs.read_exact(&mut taken).await.unwrap();
         assert_eq!(taken, [1; 16]);
