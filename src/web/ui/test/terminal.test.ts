@@ -2,6 +2,7 @@
 import { Terminal } from '@xterm/headless';
 import type { IParser } from '@xterm/xterm';
 import { describe, expect, test } from 'vitest';
+import { insertedText, pasteable } from '../src/terminal/paste';
 import { guardReplies, isFocusReport } from '../src/terminal/replies';
 import { Writer } from '../src/terminal/writer';
 
@@ -155,5 +156,35 @@ describe('the writer', () => {
     it.writer.write(it.bytes('b'), 17, true);
     await it.done();
     expect(it.lines()).toEqual(['a', ' 12 bytes were not kept ', 'b']);
+  });
+});
+
+describe('a paste', () => {
+  test('keeps text, tabs and line ends, and drops every control', () => {
+    expect(pasteable('a\tb\r\nc\n\rünïcode 漢 👍🏽 \u200d')).toBe('a\tb\r\nc\n\rünïcode 漢 👍🏽 \u200d');
+    expect(pasteable('\x1b[201~rm\r \x9b201~ \u0080\u0085\u009f end')).toBe('[201~rm\r 201~  end');
+    const controls = Array.from({ length: 0xa0 }, (_, code) => String.fromCharCode(code)).filter((char) => /\p{Cc}/u.test(char));
+    expect(controls.length).toBe(65);
+    expect(pasteable(controls.join(''))).toBe('\t\n\r');
+  });
+
+  test('cannot be put together again from what is left', () => {
+    expect(pasteable('\x1b\x1b[201~[201~')).toBe('[201~[201~');
+    expect(pasteable('\x1b\x9b\x1b')).toBe('');
+  });
+
+  test('is told from typing by how it was inserted, and by what', () => {
+    const of = (inputType: string, data: string | null, carried?: string): string | null =>
+      insertedText({ inputType, data, dataTransfer: carried === undefined ? null : { getData: () => carried } });
+    expect(of('insertText', 'a')).toBe(null);
+    expect(of('insertText', '漢字')).toBe(null);
+    expect(of('insertLineBreak', null)).toBe(null);
+    expect(of('deleteContentBackward', null)).toBe(null);
+    expect(of('insertFromPaste', 'x')).toBe('x');
+    expect(of('insertFromPaste', null, 'x\ny')).toBe('x\ny');
+    expect(of('insertFromDrop', null, 'x')).toBe('x');
+    expect(of('insertReplacementText', 'x')).toBe('x');
+    expect(of('insertText', 'two\nlines')).toBe('two\nlines');
+    expect(of('insertText', 'a\x1b[201~b')).toBe('a\x1b[201~b');
   });
 });

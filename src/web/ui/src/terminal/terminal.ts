@@ -8,6 +8,7 @@ import { Channel, type ChannelState, type Size } from '../stream/channel';
 import type { Mode, ServerMessage } from '../stream/message';
 import type { Socket } from '../stream/socket';
 import { isCopyKey, isLeaveKey } from './keys';
+import { takePastes } from './paste';
 import { guardReplies, isFocusReport } from './replies';
 import { rememberSize, usableSize } from './size';
 import { onThemeChange, theme } from './theme';
@@ -69,6 +70,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
   const stops = [
     keepSize(container, term, channel, measure, deps),
     sendInput(container, term, channel, deps),
+    takePastes(container, (text) => term.paste(text)),
     onThemeChange(() => (term.options.theme = theme())),
     deps.socket.attach(deps.channel, {
       opened: () => channel.subscribe(),
