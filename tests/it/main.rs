@@ -25,6 +25,7 @@ mod matrix;
 mod local_users;
 mod project;
 mod replay;
+mod scripts;
 mod served;
 mod sharing;
 mod shim;
