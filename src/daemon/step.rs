@@ -206,6 +206,7 @@ fn new_instance(plan: &Plan, backend: BackendKind, operator: &str, now: TimeMs) 
         pid: None,
         exit: None,
         error: None,
+        error_text: None,
         launched_at: now,
         exited_at: None,
         stopped_at: None,
@@ -261,7 +262,8 @@ fn spawned(
         }
         Err(failure) => {
             tracing::error!(%id, backend = %failure.backend, "the run could not be started: {}", failure.message);
-            let event = if live.run.stop.is_some() { Event::TreeGone } else { Event::SpawnFailed };
+            let text = failure.message;
+            let event = if live.run.stop.is_some() { Event::TreeGone } else { Event::SpawnFailed { text } };
             finish(live, event, None, now)
         }
     }
@@ -363,10 +365,10 @@ fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
         Ending::Exited(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
         Ending::SpawnFailed { text, .. } => {
             tracing::error!(%id, "the command could not be started: {text}");
-            Event::SpawnFailed
+            Event::SpawnFailed { text: text.clone() }
         }
         Ending::NeverStarted if live.run.stop.is_some() => Event::TreeGone,
-        Ending::NeverStarted => Event::SpawnFailed,
+        Ending::NeverStarted => Event::Lost(ErrorWord::SpawnFailed),
     };
     if record.cause == Cause::WindowClosed && live.run.stop.is_none() {
         // Somebody closed the window by hand, which is a stop that did not come through here.

@@ -1,6 +1,6 @@
 //! The only place where a run's state changes.
 
-use crate::model::{ErrorWord, EventKind, Exit, RunState, TimeMs};
+use crate::model::{ErrorWord, EventKind, Exit, RunState, TimeMs, cause_text};
 
 use super::run::{Run, StopRequest};
 
@@ -12,8 +12,11 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// The command could not be started.
-    SpawnFailed,
+    /// The command could not be started, for this reason in words.
+    SpawnFailed {
+        /// What could not be done and why.
+        text: String,
+    },
     /// The kernel reported the command's end to the shim.
     Ended {
         /// How it ended.
@@ -58,7 +61,7 @@ pub enum Refused {
 }
 
 /// What `event` makes of `run` at `now`. An end by itself is `done` or `failed`; an end after a stop was asked for is
-/// `stopped` whatever the code was, and its code is not shown (`seeds/004`, "POST /tasks/:tid/stop").
+/// `stopped` whatever the code was, and keeps how the program ended (`spec/protocol.md` §3).
 ///
 /// # Errors
 /// [`Refused`] when the event does not fit; the run stays as it is, so a repeated report does no harm.
@@ -70,12 +73,12 @@ pub fn transition(run: &Run, event: Event, now: TimeMs) -> Result<Step, Refused>
     match event {
         Event::Started { .. } if state == RunState::Running => Err(Refused::Started),
         Event::Started { pid } => Ok(started(run, pid)),
-        Event::SpawnFailed => Ok(lost(run, ErrorWord::SpawnFailed, now)),
+        Event::SpawnFailed { text } => Ok(lost(run, ErrorWord::SpawnFailed, &text, now)),
         Event::Ended { exit, total, at } => Ok(ended(run, exit, total, at)),
         Event::StopRequested { by } => Ok(asked_to_stop(run, by, now)),
         Event::TreeGone if run.stop.is_none() => Err(Refused::NotAsked),
         Event::TreeGone => Ok(over(run.clone(), RunState::Stopped, now)),
-        Event::Lost(word) => Ok(lost(run, word, now)),
+        Event::Lost(word) => Ok(lost(run, word, word.text(), now)),
     }
 }
 
@@ -92,9 +95,10 @@ fn asked_to_stop(run: &Run, by: String, now: TimeMs) -> Step {
     Step { run, audit: Vec::new() }
 }
 
-fn lost(run: &Run, word: ErrorWord, now: TimeMs) -> Step {
+fn lost(run: &Run, word: ErrorWord, text: &str, now: TimeMs) -> Step {
     let mut run = run.clone();
     run.instance.error = Some(word);
+    run.instance.error_text = Some(cause_text(text));
     over(run, RunState::Failed, now)
 }
 
@@ -104,9 +108,7 @@ fn ended(run: &Run, exit: Exit, total: u64, at: TimeMs) -> Step {
     let unseen_start = run.instance.state == RunState::Starting;
     run.instance.output_bytes = total;
     let state = if run.stop.is_some() { RunState::Stopped } else { exit.state() };
-    if state != RunState::Stopped {
-        run.instance.exit = Some(exit);
-    }
+    run.instance.exit = Some(exit);
     let mut step = over(run, state, at);
     if unseen_start {
         step.audit.insert(0, EventKind::TaskLaunched);
@@ -149,6 +151,7 @@ mod tests {
             pid: None,
             exit: None,
             error: None,
+            error_text: None,
             launched_at: TimeMs(10),
             exited_at: None,
             stopped_at: None,
@@ -176,7 +179,7 @@ mod tests {
             run = step.run;
             log.extend(step.audit.iter().map(|kind| kind.word()));
         }
-        assert_eq!((run.instance.state, run.instance.exit.map(Exit::code)), (state, code), "{events:?}");
+        assert_eq!((run.instance.state, run.instance.exit_code()), (state, code), "{events:?}");
         assert_eq!(log, audit, "{events:?}");
         run
     }
@@ -200,10 +203,21 @@ mod tests {
     fn an_end_after_a_stop_was_asked_for_is_stopped() {
         let started = Event::Started { pid: 7 };
         let audit = [LAUNCHED, "task.stopped"];
-        let run =
-            check(&[started.clone(), stop(), stop(), exit(Exit::Code(0))], RunState::Stopped, None, &audit);
+        let run = check(
+            &[started.clone(), stop(), stop(), exit(Exit::Code(0))],
+            RunState::Stopped,
+            Some(0),
+            &audit,
+        );
         assert_eq!(run.instance.stopped_at, Some(TimeMs(90)));
-        check(&[stop(), started.clone(), exit(Exit::Signal(15))], RunState::Stopped, None, &audit);
+        check(&[started.clone(), stop(), exit(Exit::Code(3))], RunState::Stopped, Some(3), &audit);
+        for (signal, name) in [(1, "SIGHUP"), (9, "SIGKILL"), (15, "SIGTERM")] {
+            let end = exit(Exit::Signal(signal));
+            let run = check(&[stop(), started.clone(), end], RunState::Stopped, None, &audit);
+            assert_eq!(run.instance.signal().as_deref(), Some(name));
+        }
+        // No stop sends it: the program broke while it ended.
+        check(&[started.clone(), stop(), exit(Exit::Signal(11))], RunState::Stopped, Some(139), &audit);
         check(&[started, stop(), Event::TreeGone], RunState::Stopped, None, &audit);
         check(&[stop(), Event::TreeGone], RunState::Stopped, None, &["task.stopped"]);
     }
@@ -211,11 +225,13 @@ mod tests {
     #[test]
     fn an_unknown_end_is_failed_with_its_reason_and_no_code() {
         let started = Event::Started { pid: 7 };
-        let run = check(&[Event::SpawnFailed], RunState::Failed, None, &[EXITED]);
-        assert_eq!(run.instance.error, Some(ErrorWord::SpawnFailed));
+        let failed = Event::SpawnFailed { text: "argument list too long".to_owned() };
+        let run = check(&[failed], RunState::Failed, None, &[EXITED]);
+        let why = |run: &Run| (run.instance.error, run.instance.error_text.clone());
+        assert_eq!(why(&run), (Some(ErrorWord::SpawnFailed), Some("Argument list too long".to_owned())));
         let lost = Event::Lost(ErrorWord::ShimLost);
         let run = check(&[started, stop(), lost], RunState::Failed, None, &[LAUNCHED, EXITED]);
-        assert_eq!(run.instance.error, Some(ErrorWord::ShimLost));
+        assert_eq!(why(&run), (Some(ErrorWord::ShimLost), Some(ErrorWord::ShimLost.text().to_owned())));
     }
 
     #[test]
@@ -230,7 +246,7 @@ mod tests {
         let exits = prop_oneof![any::<u8>().prop_map(Exit::Code), (1..64u8).prop_map(Exit::Signal)];
         prop_oneof![
             any::<u32>().prop_map(|pid| Event::Started { pid }),
-            Just(Event::SpawnFailed),
+            ".{0,20}".prop_map(|text| Event::SpawnFailed { text }),
             (exits, any::<u64>(), any::<i64>()).prop_map(|(exit, total, at)| Event::Ended {
                 exit,
                 total,
@@ -257,6 +273,7 @@ mod tests {
                 let ends = step.audit.iter().filter(|&&kind| kind != EventKind::TaskLaunched).count();
                 prop_assert_eq!(ends == 1, after.state.is_terminal());
                 prop_assert!(after.exit.is_none() || after.error.is_none());
+                prop_assert_eq!(after.error.is_some(), after.error_text.is_some());
                 run = step.run;
             }
         }

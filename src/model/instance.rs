@@ -98,6 +98,20 @@ impl ErrorWord {
             Self::ShimLost => "shim_lost",
         }
     }
+
+    /// The cause in words, where nothing more exact is known.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::SpawnFailed => "The command was never started",
+            Self::DaemonRestart => {
+                "The daemon restarted, and its configuration says `pty_on_restart = \"fail\"`"
+            }
+            Self::TmuxCrash => "The tmux server went away",
+            Self::HostRestart => "The machine was restarted",
+            Self::ShimLost => "The shim was killed before it could record the end",
+        }
+    }
 }
 
 macro_rules! closed_words {
@@ -175,6 +189,33 @@ fn signal_name(number: u8) -> String {
     }
 }
 
+/// The signals that a stop sends, or a window that closes: SIGHUP, SIGKILL, SIGTERM.
+const STOP_SIGNALS: [u8; 3] = [1, 9, 15];
+
+/// The number of a signal by the name that [`Exit::signal_name`] gives it.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<u8> {
+    (1..=64).find(|number| signal_name(*number) == name)
+}
+
+/// The most characters of a cause in words; the rest is cut.
+const CAUSE_CHARS: usize = 400;
+
+/// A cause as it is recorded and shown: one line of at most 400 characters that begins with a capital, controls made visible.
+#[must_use]
+pub fn cause_text(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let space = if line.is_empty() { "" } else { " " };
+        line.extend([space, word]);
+    }
+    let mut chars = line.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let visible =
+        |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
+    first.chars().chain(chars).take(CAUSE_CHARS).map(visible).collect()
+}
+
 /// One run, everything that is recorded of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -202,6 +243,8 @@ pub struct Instance {
     pub exit: Option<Exit>,
     /// Why there is no exit, when there is none.
     pub error: Option<ErrorWord>,
+    /// The same in words, as exactly as it is known; set exactly where `error` is.
+    pub error_text: Option<String>,
     /// When it was recorded.
     pub launched_at: TimeMs,
     /// When the command ended; set exactly in terminal states.
@@ -223,6 +266,22 @@ impl Instance {
     #[must_use]
     pub fn duration_ms(&self) -> Option<i64> {
         self.exited_at.map(|end| (end.0 - self.launched_at.0).max(0))
+    }
+
+    /// The exit code that is told: the program's own, 128+n for a death by signal n. A stopped run that the stop's signal killed has none.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        let by_the_stop = |exit: &Exit| {
+            self.state == RunState::Stopped
+                && matches!(exit, Exit::Signal(signal) if STOP_SIGNALS.contains(signal))
+        };
+        self.exit.filter(|exit| !by_the_stop(exit)).map(Exit::code)
+    }
+
+    /// The name of the signal that ended it, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<String> {
+        self.exit.and_then(Exit::signal_name)
     }
 }
 

@@ -12,6 +12,6 @@ pub use actor::{Actor, Scope, SharedTask};
 pub use definition::Definition;
 pub use event::EventKind;
 pub use id::{InstanceId, InvalidId, Offset, ProjectId, TaskName};
-pub use instance::{BackendKind, ErrorWord, Exit, Instance, RunState};
+pub use instance::{BackendKind, ErrorWord, Exit, Instance, RunState, cause_text, signal_number};
 pub use size::Size;
 pub use time::TimeMs;

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::Error;
 
 /// The schemas, oldest first; schema n is what the first n of them make. A shipped one never changes.
-const SCHEMAS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql")];
+const SCHEMAS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")];
 /// Marks a database file as ours (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x6b61_7372;
 /// Below this, SQLite could lose committed changes when two connections checkpoint at once (fixed in 3.51.3).
@@ -60,7 +60,6 @@ fn prepare(conn: &Connection) -> Result<(), Error> {
         return Err(Error::ReadOnly(format!("no write-ahead log is possible here (mode {mode})")));
     }
     conn.pragma_update(None, "synchronous", "normal")?;
-    conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES)?;
     Ok(())
 }
@@ -187,11 +186,14 @@ fn named(fresh: &Path, path: &Path) -> Result<(), Error> {
 fn migrate(conn: &mut Connection, schemas: &[&str]) -> Result<(), Error> {
     let have: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (version, sql) in (1u32..).zip(schemas).skip(have as usize) {
+        // A step may make a table anew; with references followed, that would delete what refers to its rows. No effect inside a transaction.
+        conn.pragma_update(None, "foreign_keys", false)?;
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;
     }
+    conn.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Record, StoredEvent};
 use crate::lifecycle::{Run, StopRequest};
-use crate::model::{Definition, Exit, Instance, Size, TimeMs};
+use crate::model::{Definition, ErrorWord, Exit, Instance, Size, TimeMs};
 
 /// What a definition has beside command and directory, which have columns of their own.
 #[derive(Serialize, Deserialize)]
@@ -143,6 +143,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Record, Error> {
 
 /// What is shown of a run.
 pub(super) fn instance(row: &Row<'_>) -> Result<Instance, Error> {
+    let (error, text): (_, Option<String>) = (parsed_opt(row, "error")?, row.get("error_text")?);
     Ok(Instance {
         id: parsed(row, "id")?,
         project_id: parsed(row, "project_id")?,
@@ -155,7 +156,9 @@ pub(super) fn instance(row: &Row<'_>) -> Result<Instance, Error> {
         tmux_window: row.get("tmux_window")?,
         pid: number_opt(row, "pid")?,
         exit: exit(row)?,
-        error: parsed_opt(row, "error")?,
+        error,
+        // A kas before schema 3 kept the word only.
+        error_text: text.or_else(|| error.map(|word: ErrorWord| word.text().to_owned())),
         launched_at: time(row, "launched_at")?,
         exited_at: time_opt(row, "exited_at")?,
         stopped_at: time_opt(row, "stopped_at")?,

@@ -98,7 +98,7 @@ fn update(conn: &Connection, run: &Run) -> Result<(), Error> {
         .prepare_cached(
             "UPDATE task_instances SET state = ?2, backend = ?3, tmux_session = ?4, tmux_window = ?5, pid = ?6,
                exit_code = ?7, exit_signal = ?8, error = ?9, exited_at = ?10, stopped_at = ?11, duration_ms = ?12,
-               output_bytes = ?13, stop_requested_at = ?14, stop_requested_by = ?15 WHERE id = ?1",
+               output_bytes = ?13, stop_requested_at = ?14, stop_requested_by = ?15, error_text = ?16 WHERE id = ?1",
         )?
         .execute(params![
             instance.id.to_string(),
@@ -107,7 +107,7 @@ fn update(conn: &Connection, run: &Run) -> Result<(), Error> {
             instance.tmux_session,
             instance.tmux_window,
             instance.pid,
-            instance.exit.map(Exit::code),
+            instance.exit_code(),
             signal,
             instance.error.map(|error| error.word()),
             instance.exited_at.map(|at| at.0),
@@ -116,6 +116,7 @@ fn update(conn: &Connection, run: &Run) -> Result<(), Error> {
             signed(instance.output_bytes),
             run.stop.as_ref().map(|stop| stop.at.0),
             run.stop.as_ref().map(|stop| stop.by.as_str()),
+            instance.error_text,
         ])?;
     if changed == 1 { Ok(()) } else { Err(Error::NoInstance) }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::lifecycle::Run;
 use crate::model::{
-    Definition, EventKind, Exit, Instance, InstanceId, Offset, ProjectId, RunState, Size, TaskName, TimeMs,
+    Definition, EventKind, Instance, InstanceId, Offset, ProjectId, RunState, Size, TaskName, TimeMs,
 };
 
 /// A run and what it was made from.
@@ -119,14 +119,18 @@ impl NewEvent {
                 .detail("user_id", instance.launched_by.as_str()),
             EventKind::TaskExited => event
                 .detail("state", instance.state.word())
-                .detail("exit_code", instance.exit.map(Exit::code))
-                .detail("signal", instance.exit.and_then(Exit::signal_name))
+                .detail("exit_code", instance.exit_code())
+                .detail("signal", instance.signal())
                 .detail("error", instance.error.map(|error| error.word()))
+                .detail("error_text", instance.error_text.as_deref())
                 .detail("duration_ms", instance.duration_ms()),
-            EventKind::TaskStopped
-            | EventKind::TaskAttached
-            | EventKind::TaskDetached
-            | EventKind::TaskReattached => event.detail("user_id", user),
+            EventKind::TaskStopped => event
+                .detail("user_id", user)
+                .detail("exit_code", instance.exit_code())
+                .detail("signal", instance.signal()),
+            EventKind::TaskAttached | EventKind::TaskDetached | EventKind::TaskReattached => {
+                event.detail("user_id", user)
+            }
             EventKind::TaskReadOnly
             | EventKind::BackendResolved
             | EventKind::TmuxFallback

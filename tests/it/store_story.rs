@@ -26,6 +26,10 @@ use tempfile::TempDir;
 
 use crate::harness::promised;
 
+mod schema;
+
+use schema::{SHIPPED, fixture_copy, shipped};
+
 const CHILD_PATH: &str = "STORE_STORY_PATH";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -51,6 +55,7 @@ fn record(n: u64, task: Option<&str>) -> Record {
         pid: None,
         exit: None,
         error: None,
+        error_text: None,
         launched_at: TimeMs(1_700_000_000_000 + i64::try_from(n).unwrap()),
         exited_at: None,
         stopped_at: None,
@@ -471,7 +476,7 @@ async fn what_cannot_be_opened_is_named_and_left_alone() {
         assert!(text.contains(&path.display().to_string()) && text.contains(expect), "{text}");
         assert!(path.is_dir() || bytes_of(dir.path()) == before);
     };
-    let fixture = || fs::read(shipped("v2")).unwrap();
+    let fixture = || fs::read(shipped("v3")).unwrap();
     check(&|path| fs::write(path, b"").unwrap(), "damaged (it has only 0 bytes)");
     check(&|path| fs::write(path, "x".repeat(5000)).unwrap(), "not an SQLite file");
     check(&|path| fs::create_dir(path).unwrap(), "not a plain file");
@@ -488,8 +493,8 @@ async fn what_cannot_be_opened_is_named_and_left_alone() {
 async fn a_damaged_page_is_found_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runner.db");
-    let mut bytes = fs::read(shipped("v2")).unwrap();
-    let raw = rusqlite::Connection::open(fixture_copy(dir.path(), "v2")).unwrap();
+    let mut bytes = fs::read(shipped("v3")).unwrap();
+    let raw = rusqlite::Connection::open(fixture_copy(dir.path(), "v3")).unwrap();
     let root: usize = raw
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'task_instances'", [], |row| {
             row.get::<_, i64>(0)
@@ -527,56 +532,4 @@ async fn a_directory_that_cannot_be_written_is_said() {
         "{output:?}"
     );
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Every schema that was shipped.
-const SHIPPED: [&str; 2] = ["v1", "v2"];
-
-fn shipped(version: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/state/{version}.sqlite"))
-}
-
-fn fixture_copy(dir: &Path, version: &str) -> PathBuf {
-    let path = dir.join(format!("{version}.db"));
-    fs::copy(shipped(version), &path).unwrap();
-    path
-}
-
-fn schema(path: &Path) -> Vec<String> {
-    let raw = rusqlite::Connection::open(path).unwrap();
-    let mut query = raw.prepare("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name").unwrap();
-    query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-}
-
-#[tokio::test]
-async fn every_shipped_schema_opens_with_all_that_is_in_it() {
-    for version in SHIPPED {
-        opens_with_all_that_is_in_it(version).await;
-    }
-}
-
-async fn opens_with_all_that_is_in_it(version: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = fixture_copy(dir.path(), version);
-    let store = Store::open(&path).unwrap();
-    assert_eq!(store.projects().await.unwrap().len(), 1);
-    assert_eq!(store.run(id(1)).await.unwrap().unwrap().run.instance.exit, Some(Exit::Code(3)));
-    assert_eq!(store.transcript(id(1)).await.unwrap(), Some(transcript()));
-    assert_eq!(*store.latest_event().borrow(), 2);
-    drop(store);
-    let fresh = dir.path().join("fresh.db");
-    drop(Store::open(&fresh).unwrap());
-    assert_eq!(schema(&path), schema(&fresh));
-}
-
-/// Makes the fixture of the newest schema, when given a path where no file is.
-#[tokio::test]
-async fn child_writes_a_fixture() {
-    let Some(path) = child_path() else { return };
-    assert!(!path.exists(), "a shipped schema never changes");
-    let store = new_store(&path).await;
-    let run = record(1, Some("test"));
-    store.insert(run.clone(), None).await.unwrap();
-    live_through(&store, run.run, &ended(Exit::Code(3))).await;
-    store.record(Change { transcripts: vec![(id(1), transcript())], ..Change::default() }).await.unwrap();
 }

@@ -297,6 +297,7 @@ mod tests {
             pid: None,
             exit: None,
             error: None,
+            error_text: None,
             launched_at: TimeMs(LAUNCHED),
             exited_at: None,
             stopped_at: None,

@@ -193,6 +193,7 @@ pub(in crate::api) struct Instance {
     exit_code: Option<i32>,
     signal: Option<String>,
     error: Option<&'static str>,
+    error_text: Option<String>,
     launched_at: i64,
     exited_at: Option<i64>,
     stopped_at: Option<i64>,
@@ -215,9 +216,10 @@ impl From<&model::Instance> for Instance {
             tmux_session: it.tmux_session.clone(),
             tmux_window: it.tmux_window.clone(),
             pid: it.pid,
-            exit_code: it.exit.map(model::Exit::code),
-            signal: it.exit.and_then(model::Exit::signal_name),
+            exit_code: it.exit_code(),
+            signal: it.signal(),
             error: it.error.map(model::ErrorWord::word),
+            error_text: it.error_text.clone(),
             launched_at: it.launched_at.0,
             exited_at: it.exited_at.map(|at| at.0),
             stopped_at: it.stopped_at.map(|at| at.0),
@@ -272,7 +274,7 @@ impl From<&daemon::TaskView> for Task {
             latest: it.latest.as_ref().map(|run| Latest {
                 id: run.id.to_string(),
                 state: run.state.word(),
-                exit_code: run.exit.map(model::Exit::code),
+                exit_code: run.exit_code(),
                 launched_at: run.launched_at.0,
                 exited_at: run.exited_at.map(|at| at.0),
             }),
@@ -506,6 +508,7 @@ mod tests {
             pid: Some(4),
             exit: Some(model::Exit::Signal(9)),
             error: None,
+            error_text: None,
             launched_at: TimeMs(10),
             exited_at: Some(TimeMs(30)),
             stopped_at: None,
@@ -517,7 +520,7 @@ mod tests {
         let expect = json!({
             "id": run.id.to_string(), "project_id": "demo", "task_name": null, "command": "sleep 9", "cwd": "/p",
             "state": "failed", "backend": "tmux", "tmux_session": "kaged-demo", "tmux_window": null, "pid": 4,
-            "exit_code": 137, "signal": "SIGKILL", "error": null, "launched_at": 10, "exited_at": 30,
+            "exit_code": 137, "signal": "SIGKILL", "error": null, "error_text": null, "launched_at": 10, "exited_at": 30,
             "stopped_at": null, "duration_ms": 20, "launched_by": "me", "output_bytes": 12, "restarted_from": null,
         });
         assert_eq!(serde_json::to_value(Instance::from(&run)).unwrap(), expect);

@@ -36,22 +36,16 @@ fn exit(row: &RunRow) -> Vec<String> {
     let it = &row.run.instance;
     let known = it.exit.is_some() || row.exit_code.is_some();
     let rules = [
+        (!known || it.state.is_terminal(), "it is not over and has an exit code"),
         (
-            !known || matches!(it.state, RunState::Done | RunState::Failed),
-            "it is not over by itself and has an exit code",
-        ),
-        (
-            (it.state == RunState::Done) == (row.exit_code == Some(0)),
+            it.state == RunState::Stopped || (it.state == RunState::Done) == (row.exit_code == Some(0)),
             "its state and its exit code contradict each other",
         ),
         (
             it.state != RunState::Failed || known != it.error.is_some(),
             "it is failed and has not exactly one of an exit code and a reason",
         ),
-        (
-            it.exit.map(|exit| i64::from(exit.code())) == row.exit_code,
-            "its exit code is not that of its signal",
-        ),
+        (it.exit_code().map(i64::from) == row.exit_code, "its exit code is not that of its signal"),
     ];
     rules.iter().filter(|(holds, _)| !holds).map(|(_, why)| (*why).to_owned()).collect()
 }

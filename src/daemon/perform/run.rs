@@ -15,7 +15,7 @@ use crate::daemon::refusal::{Code, Refusal};
 use crate::failpoint::{Failpoint, hit};
 use crate::journal::ExitRecord;
 use crate::lifecycle::Run;
-use crate::model::{Exit, Instance, InstanceId, Offset, RunState};
+use crate::model::{Instance, InstanceId, Offset, RunState};
 use crate::store::{Change, Earlier, IdempotencyKey, NewEvent, Record};
 
 /// One thing that a run's actor is to do.
@@ -241,8 +241,8 @@ fn with_missing(event: NewEvent, missing: &[(Offset, Offset)]) -> NewEvent {
 pub(crate) fn ended(instance: &Instance) -> Ended {
     Ended {
         state: instance.state,
-        exit_code: instance.exit.map(Exit::code),
-        signal: instance.exit.and_then(Exit::signal_name),
+        exit_code: instance.exit_code(),
+        signal: instance.signal(),
         offset: Offset(instance.output_bytes),
     }
 }

@@ -122,7 +122,8 @@ async fn a_stop_outlives_the_daemon(backend: Backend) {
     assert!(found["state"] == "running" || began.elapsed() > GRACE, "{found}");
     let run = world.until_ended(&id).await;
     let took = termed.elapsed();
-    assert_eq!((&run["state"], &run["exit_code"]), (&json!("stopped"), &json!(null)), "{run}");
+    let told = (&run["state"], &run["exit_code"], &run["signal"]);
+    assert_eq!(told, (&json!("stopped"), &json!(null), &json!("SIGKILL")), "{run}");
     // The grace runs from TERM, whoever lives meanwhile. TERM came after the stop was asked for and before it was seen.
     assert!(began.elapsed() >= GRACE && took < promised(GRACE + Duration::from_secs(3)), "{took:?}");
     println!("stopped {took:?} after TERM on {}", backend.word());

@@ -66,6 +66,7 @@ async fn record(world: &World, project: &str) {
         pid: None,
         exit: None,
         error: None,
+        error_text: None,
         launched_at: TimeMs(1_732_000_000_000),
         exited_at: None,
         stopped_at: None,

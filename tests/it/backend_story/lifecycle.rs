@@ -87,10 +87,11 @@ pub(super) async fn a_task_is_stopped(backend: Backend) {
     let stopped = world.stop(&id).await;
     assert_eq!((&stopped["id"], &stopped["state"]), (&json!(id), &json!("stopped")));
     assert_eq!((&stopped["exit_code"], &stopped["error"]), (&Value::Null, &Value::Null));
+    assert_eq!(stopped["signal"], "SIGTERM");
     assert!(stopped["stopped_at"].as_i64() >= stopped["launched_at"].as_i64());
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it lives");
     let told = events.about("task.stopped", &id).await;
-    assert_eq!(told["project_id"], "demo");
+    assert_eq!((&told["project_id"], &told["signal"]), (&json!("demo"), &json!("SIGTERM")));
     assert_eq!(world.instance(&id).await, stopped);
     world.post(&format!("/api/v1/tasks/{id}/stop"), json!({})).await.refused(409, "conflict", "not_running");
     let absent = "/api/v1/tasks/01ARZ3NDEKTSV4RRFFQ69G5FAV/stop";

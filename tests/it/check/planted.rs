@@ -43,6 +43,7 @@ fn instance(at: usize, state: RunState) -> Instance {
         pid: (at != NEVER).then(|| 5000 + u32::try_from(at).unwrap()),
         exit: None,
         error: None,
+        error_text: None,
         launched_at: TimeMs(1_000_000),
         exited_at: terminal.then_some(TimeMs(1_005_000)),
         stopped_at: (state == RunState::Stopped).then_some(TimeMs(1_005_000)),
@@ -65,7 +66,8 @@ fn row(at: usize) -> RunRow {
         LIVE => (RunState::Running, None, None),
         _ => (RunState::Failed, None, Some(ErrorWord::SpawnFailed)),
     };
-    let instance = Instance { exit, error, ..instance(at, state) };
+    let error_text = error.map(|word| word.text().to_owned());
+    let instance = Instance { exit, error, error_text, ..instance(at, state) };
     let stop = (at == STOPPED).then(|| StopRequest { at: TimeMs(1_004_000), by: "op".to_owned() });
     RunRow {
         exit_code: exit.map(|exit| exit.code().into()),
@@ -360,10 +362,8 @@ fn i4_an_exit_is_what_the_kernel_said() {
         &["I4 not that of its signal", "I4 another end", "I4 told failed"],
     );
     check(|it| run(it, NEVER).error = None, &["I4 not exactly one", "I4 another end"]);
-    check(
-        |it| database(it).runs[STOPPED].exit_code = Some(0),
-        &["I4 not over by itself", "I4 contradict", "I4 not that of"],
-    );
+    check(|it| database(it).runs[STOPPED].exit_code = Some(0), &["I4 not that of"]);
+    check(|it| database(it).runs[LIVE].exit_code = Some(3), &["I4 not over", "I4 not that of"]);
     check(|it| end(it, |record| record.nonce = Nonce::from_bytes([8; 16])), &["I4 somebody else"]);
     check(|it| it.directories[0].exit = Err("nonsense".to_owned()), &["I4 exit record cannot be read"]);
     let told = |it: &mut Evidence| {

@@ -1,7 +1,7 @@
 //! What must hold: after every step, of every row that is written, of every answer, and when everything is quiet.
 
 use kas::daemon::State;
-use kas::model::{BackendKind, ErrorWord, EventKind, Exit, Instance, InstanceId, ProjectId, RunState};
+use kas::model::{BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState};
 use kas::policy;
 use kas::store::Record;
 
@@ -43,7 +43,7 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
         (Some(exit), _) => {
             let same = truth.exit == Some(exit) && instance.output_bytes == truth.output;
             world.check(same, || format!("{name} is said to have ended with {exit:?}; in truth: {truth:?}"));
-            let state = if exit == Exit::Code(0) { RunState::Done } else { RunState::Failed };
+            let state = if asked { RunState::Stopped } else { exit.state() };
             world.check(instance.state == state, || format!("{name} is {} after {exit:?}", instance.state));
         }
         (None, Some(word)) => {
@@ -59,6 +59,8 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
         (None, None) => {
             let stopped = instance.state == RunState::Stopped && (asked || truth.window_closed);
             world.check(stopped, || format!("{name} is {} for no reason", instance.state));
+            let unknown = truth.exit.is_none() || truth.shim_died || truth.rebooted || truth.starts == 0;
+            world.check(unknown, || format!("{name} is stopped without its code; in truth: {truth:?}"));
         }
     }
     let ended_here = instance.error == Some(ErrorWord::DaemonRestart);

@@ -57,6 +57,7 @@ export interface Instance {
   exit_code: number | null;
   signal: string | null;
   error: string | null;
+  error_text: string | null;
   launched_at: number;
   exited_at: number | null;
   stopped_at: number | null;
