@@ -50,6 +50,7 @@ pub struct Options {
 /// Why it did not start; [`Error::exit_code`] tells them apart.
 pub fn run_blocking(options: Options) -> Result<(), Error> {
     memory::bound();
+    crate::shim::leave_run();
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
     failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;

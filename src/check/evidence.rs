@@ -162,6 +162,8 @@ pub struct Process {
     pub shim_of: Option<InstanceId>,
     /// The instance above whose shim it is, to end what a killed shim held.
     pub ward_of: Option<InstanceId>,
+    /// The run whose id it has in its environment, which proves nothing.
+    pub says_it_is_of: Option<InstanceId>,
 }
 
 impl Process {

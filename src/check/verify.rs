@@ -15,7 +15,7 @@ use super::violation::{Invariant, Unjudged, Violation};
 /// Looks for violations of one kind.
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     launches::keys,
     launches::events,
     launches::told_runs_last,
@@ -28,6 +28,7 @@ const RULES: [Rule; 18] = [
     lives::rows,
     lives::panes,
     lives::commands,
+    lives::doubtful,
     lives::zombies,
     lives::holdings,
     journals::transcripts,

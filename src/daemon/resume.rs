@@ -49,7 +49,7 @@ pub fn resume(
         },
         Decision::Lost { word, end: None, .. } => tell(ShimReport::Lost(*word)),
         Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed)),
-        Decision::Wait(_) => Resume::LookAgain,
+        Decision::EndTree(_) | Decision::Wait(_) => Resume::LookAgain,
         Decision::EndShim(_) => Resume::EndShim,
         Decision::Discard(_) => Resume::Discard,
         Decision::Repair(..)

@@ -6,7 +6,7 @@ mod transition;
 
 pub use reattach::{
     Boot, DeadDir, DeadWindow, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart,
-    ProvedShim, Recorded, Server, Shim, WindowName, decide,
+    ProvedShim, ProvedTree, Recorded, Server, Shim, WindowName, decide,
 };
 pub use run::{Run, StopRequest};
 pub use transition::{Event, Refused, Step, transition};

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{InputModes, OptionalActions, Winsize};
 
+use super::label::Label;
 use super::sys;
 use crate::failpoint::{Failpoint, hit};
 use crate::journal::Spec;
@@ -104,8 +105,10 @@ fn start(spec: &Spec, peer: &OwnedFd) -> Result<(Pid, OwnedFd), SpawnError> {
     command.arg("-c").args(guard(&spec.command)).arg(&spec.command);
     command.env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?);
-    // SAFETY: between fork and exec it only makes system calls (signal, sigprocmask, setsid, ioctl, and kill at an armed failpoint): no allocation, no lock.
-    unsafe { command.pre_exec(prepare) };
+    let label = Label::of(&spec.nonce);
+    // SAFETY: between fork and exec it only makes system calls (signal, sigprocmask, setsid, setrlimit, ioctl, and kill at an armed failpoint): no
+    // allocation, no lock.
+    unsafe { command.pre_exec(move || prepare(label)) };
     let child = command.spawn().map_err(end)?;
     let pid = Pid::from_child(&child);
     // It cannot be gone: only the shim reaps it, and not before this.
@@ -121,14 +124,15 @@ fn guard(command: &OsStr) -> Option<&'static str> {
 /// What the kernel ends first when memory runs out: commands, before what holds and records them (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &[u8] = b"500";
 
-/// Its own session, the PTY as controlling terminal, signals as after boot.
-fn prepare() -> io::Result<()> {
+/// Its own session, the PTY as controlling terminal, signals as after boot, and the label of its run.
+fn prepare(label: Label) -> io::Result<()> {
     // Without it the command only competes harder for memory; a value that is already higher cannot be lowered by everybody.
     let score =
         rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
     let _ = score.and_then(|file| rustix::io::write(&file, OOM_SCORE));
     hit(Failpoint::ChildForked);
     sys::default_signals()?;
+    label.take_on();
     rustix::process::setsid()?;
     // SAFETY: descriptor 0 is the PTY here: the standard library put it there before it calls this.
     let terminal = unsafe { BorrowedFd::borrow_raw(0) };

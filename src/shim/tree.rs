@@ -1,6 +1,7 @@
-//! A command's process tree: everything that descends from the shim, wherever it fled to.
+//! A command's process tree, and how it is ended.
 //!
-//! The shim is a subreaper (prctl(2)), so a descendant whose parents are gone becomes its child and stays in the tree.
+//! It is everything that descends from the shim, wherever it fled to: the shim is a subreaper (prctl(2)), so a descendant whose parents are gone
+//! becomes its child and stays in the tree. What is left of it when the shim is dead is found by `remains`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -25,19 +26,19 @@ const LEADER_MS: u64 = 1000;
 
 /// A process, told from a later one with the same number by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Process {
-    pid: u32,
-    start: u64,
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) start: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    parent: u32,
-    start: u64,
+pub(super) struct Stat {
+    pub(super) parent: u32,
+    pub(super) start: u64,
     /// It has ended and only waits to be reaped.
-    ended: bool,
+    pub(super) ended: bool,
     /// It leads a session: when it ends, the kernel hangs up what is in the terminal's foreground.
-    leads: bool,
+    pub(super) leads: bool,
 }
 
 /// Reads `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything, so fields count from the last parenthesis.
@@ -57,17 +58,21 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&String::from_utf8_lossy(&bytes))
 }
 
-/// Everything alive that descends from `root`, without it, and whether it leads a session.
-fn descendants(root: u32) -> Vec<(Process, bool)> {
+/// Every process there is.
+pub(super) fn all() -> Vec<(u32, Stat)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+/// What of `all` descends from `roots` and is alive, without them, and whether it leads a session. Nothing is looked for below `except`.
+pub(super) fn descendants(all: &[(u32, Stat)], roots: &[u32], except: Option<u32>) -> Vec<(Process, bool)> {
     let mut children: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, stat(pid)?))) {
-            children.entry(stat.parent).or_default().push((pid, stat));
-        }
+    for &(pid, stat) in all.iter().filter(|(pid, _)| Some(*pid) != except) {
+        children.entry(stat.parent).or_default().push((pid, stat));
     }
     let mut alive = Vec::new();
-    let mut parents = vec![root];
+    let mut parents = roots.to_vec();
     while let Some(parent) = parents.pop() {
         for (pid, stat) in children.remove(&parent).unwrap_or_default() {
             parents.push(pid);
@@ -77,6 +82,11 @@ fn descendants(root: u32) -> Vec<(Process, bool)> {
         }
     }
     alive
+}
+
+/// Everything alive below this process, and whether it leads a session.
+pub(super) fn below_this() -> Vec<(Process, bool)> {
+    descendants(&all(), &[std::process::id()], None)
 }
 
 /// Signals exactly this process, never a later one with its number.
@@ -140,6 +150,11 @@ impl Stop {
         self.look_at
     }
 
+    /// Whether what lives is being killed.
+    pub(super) const fn is_killing(&self) -> bool {
+        matches!(self.step, Step::Killing)
+    }
+
     /// The step that is behind it.
     pub(super) const fn passed(&self) -> Option<Failpoint> {
         match self.step {
@@ -149,13 +164,13 @@ impl Stop {
         }
     }
 
-    /// Does what is due; `true` when nothing of the tree lives.
-    pub(super) fn advance(&mut self, now: u64) -> bool {
+    /// Does what is due to the tree that `look` finds; `true` when nothing of it lives.
+    pub(super) fn advance(&mut self, now: u64, look: impl FnOnce() -> Vec<(Process, bool)>) -> bool {
         if now < self.look_at {
             return false;
         }
         self.look_at = now + LOOK_MS;
-        let alive = descendants(std::process::id());
+        let alive = look();
         match self.step {
             Step::Interrupted { until } if now >= until => {
                 self.step = Step::Terminating { until: now + TERM_MS }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::sys::{self, Signals};
-use super::tree::Stop;
+use super::tree::{self, Stop};
 
 /// Between two looks while the tree ends, in nanoseconds.
 const LOOK_NS: i64 = 20_000_000;
@@ -78,7 +78,7 @@ fn end_tree(signals: &Signals) {
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {
             stop.look_now();
         }
-        if stop.advance(sys::monotonic_ms()) {
+        if stop.advance(sys::monotonic_ms(), tree::below_this) {
             return;
         }
         wait(signals, Some(&Timespec { tv_sec: 0, tv_nsec: LOOK_NS }));

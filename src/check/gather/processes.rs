@@ -9,6 +9,7 @@ use std::path::Path;
 use super::Error;
 use crate::check::evidence::{Health, Holding, Process};
 use crate::model::{InstanceId, TimeMs};
+use crate::shim;
 
 /// Every process; one that ends meanwhile is left out.
 pub(super) fn read(instances: &Path) -> Result<Vec<Process>, Error> {
@@ -30,6 +31,7 @@ fn process(pid: u32, instances: &Path, booted_at: i64) -> Option<Process> {
     parse(pid, &String::from_utf8_lossy(&stat), booted_at).map(|it| Process {
         shim_of: of(&args, b"shim", instances),
         ward_of: of(&args, b"ward", instances),
+        says_it_is_of: shim::mark_of(pid).and_then(|id| id.parse().ok()),
         ..it
     })
 }
@@ -48,6 +50,7 @@ fn parse(pid: u32, stat: &str, booted_at: i64) -> Option<Process> {
         started_at,
         shim_of: None,
         ward_of: None,
+        says_it_is_of: None,
     })
 }
 

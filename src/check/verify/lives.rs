@@ -4,7 +4,7 @@ use super::say;
 use super::view::{View, run};
 use crate::check::evidence::{Directory, Holding, Process, Windows};
 use crate::check::violation::{Invariant, Violation};
-use crate::model::{BackendKind, Instance, RunState};
+use crate::model::{BackendKind, ErrorWord, Instance, RunState};
 
 /// How far apart the wall clock and a process's start may be, in milliseconds: the kernel counts from boot, in ticks.
 const CLOCKS_MS: i64 = 2000;
@@ -153,6 +153,28 @@ pub(super) fn commands(view: &View<'_>, found: &mut Vec<Violation>) {
                 run(*id),
                 format!("it is over and its command lives as process {pid}"),
             );
+        }
+    }
+}
+
+/// Nothing says that it is of a run whose processes were lost out of sight. Such a process may be of another run's making, so no daemon ends it.
+pub(super) fn doubtful(view: &View<'_>, found: &mut Vec<Violation>) {
+    for process in
+        view.all.processes.iter().filter(|it| !it.is_ended() && view.all.daemon.pid() != Some(it.pid))
+    {
+        let row = process.says_it_is_of.and_then(|id| view.runs.get(&id));
+        let Some(it) = row.map(|row| &row.run.instance) else { continue };
+        // What a shim holds, and the command itself, are told as such.
+        if view.shims.contains_key(&it.id) || it.pid == Some(process.pid) {
+            continue;
+        }
+        let out_of_sight = [ErrorWord::ShimLost, ErrorWord::TmuxCrash, ErrorWord::DaemonRestart];
+        if it.error.is_some_and(|word| out_of_sight.contains(&word)) {
+            let sentence = format!(
+                "it was lost, and process {} has its id in its environment, which proves nothing: end that by hand if it is the run's",
+                process.pid
+            );
+            say(found, Invariant::NoOrphans, run(it.id), sentence);
         }
     }
 }

@@ -73,7 +73,8 @@ impl Performer {
                     match self.carry_out(&decision, record, around).await {
                         Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
-                            self.set_silent(id, true);
+                            // What is left of a run can be waited for; a shim that may live and does not answer cannot.
+                            self.set_silent(id, !matches!(decision, Decision::EndTree(_)));
                             let record = record.clone();
                             self.apart(move |it| async move { it.wait_for(record).await });
                         }
@@ -128,6 +129,7 @@ impl Performer {
             Decision::CloseWindow(dead) => self.apart(move |it| async move { it.close_dead(dead).await }),
             Decision::Repair(..)
             | Decision::Adopt(_)
+            | Decision::EndTree(_)
             | Decision::Finish(..)
             | Decision::Lost { .. }
             | Decision::NeverStarted(_)
@@ -158,6 +160,9 @@ impl Performer {
                 let at_gate = hello.phase == shim::Phase::Waiting;
                 reached = Some(Reached { at_gate, pid: hello.pid, window });
             }
+        }
+        if matches!(decision, Decision::Lost { end: None, .. }) {
+            self.tell_doubtful(id).await;
         }
         if matches!(decision, Decision::NeverStarted(_)) {
             self.close_window(&instance.project_id, id);
@@ -242,7 +247,8 @@ impl Performer {
         let instance = &record.run.instance;
         let mut pause = TRY_AGAIN_AFTER;
         loop {
-            let run = self.look_at(instance.id, Instant::now() + ANSWERS_LATER_IN).await;
+            let mut run = self.look_at(instance.id, Instant::now() + ANSWERS_LATER_IN).await;
+            run.is_to_be_ended(record.run.stop.is_some());
             if run.dir.shim != Shim::Silent || run.record.is_some() {
                 let (tmux, scan) = self.look_at_tmux().await;
                 let facts = Facts {
@@ -254,6 +260,11 @@ impl Performer {
                     on_restart: OnRestart::Reattach,
                 };
                 let Some(decision) = lifecycle::decide(&facts).pop() else { return };
+                if let (Decision::EndTree(tree), Some(spec)) = (&decision, &run.spec) {
+                    self.set_silent(instance.id, false);
+                    self.end_remains(tree.id(), spec.nonce).await;
+                    continue;
+                }
                 let around = Around { run: Some(run), scan: &scan, tmux };
                 match self.carry_out(&decision, &record, around).await {
                     Carried::Later => {}

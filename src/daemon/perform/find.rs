@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
-use crate::journal::{self, Ending, ExitRecord, Reader, RecordError, Spec};
+use crate::journal::{self, Cause, Ending, ExitRecord, Nonce, Reader, RecordError, Spec};
 use crate::lifecycle::{
     self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server,
     Shim,
@@ -57,6 +57,7 @@ impl Found {
                 Some(id)
             }
             Decision::Adopt(_)
+            | Decision::EndTree(_)
             | Decision::Lost { end: Some(_), .. }
             | Decision::Wait(_)
             | Decision::Repair(..)
@@ -72,6 +73,12 @@ impl Found {
 }
 
 impl FoundRun {
+    /// What a command left behind that ended by itself is nobody's to end; what was told to end is, and so is what lost its shim.
+    pub(super) fn is_to_be_ended(&mut self, stopped: bool) {
+        let by_itself = self.record.as_ref().is_some_and(|record| record.cause == Cause::Itself);
+        self.dir.left &= stopped || !by_itself;
+    }
+
     /// The connection, once, where the shim proved itself.
     pub(super) fn connected(&mut self) -> Option<(Client, EventStream, Spec)> {
         let (client, events) = self.connection.take()?;
@@ -92,6 +99,15 @@ impl Performer {
         let seen: BTreeSet<InstanceId> = seen.collect();
         let known = self.shared.store.runs_of(seen.into_iter().collect()).await?;
         recorded.extend(known.into_iter().filter(|record| record.run.instance.state.is_terminal()));
+        let stopped = |run: &FoundRun| {
+            let record = recorded.iter().find(|record| record.run.instance.id == run.dir.id);
+            record.is_some_and(|record| record.run.stop.is_some())
+        };
+        let mut runs = runs;
+        for run in &mut runs {
+            let stopped = stopped(run);
+            run.is_to_be_ended(stopped);
+        }
         let facts = Facts {
             recorded: recorded.iter().map(|record| recorded_of(&record.run.instance)).collect(),
             dirs: runs.iter().map(|run| run.dir).collect(),
@@ -146,13 +162,27 @@ impl Performer {
         });
         if unread {
             // What cannot be read now may be there: nothing is decided about its run until it can.
-            let dir = FoundDir { id, end: None, shim: Shim::Silent, boot, ran: true, output: true };
+            let shim = Shim::Silent;
+            let dir = FoundDir { id, end: None, shim, boot, ran: true, output: true, left: false };
             return FoundRun { dir, spec: None, record: None, connection: None };
         }
         let record = record.filter(|record| is_of(record, spec.as_ref(), id));
         let end = record.as_ref().map(end_of);
-        let dir = FoundDir { id, end, shim, boot, ran: ran(&path), output: has_output(&path) };
+        let left = match (&spec, shim, boot) {
+            (Some(spec), Shim::Gone, Boot::This) => self.is_left(id, spec.nonce).await,
+            (_, Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live, _) => false,
+        };
+        let dir = FoundDir { id, end, shim, boot, ran: ran(&path), output: has_output(&path), left };
         FoundRun { dir, spec, record, connection }
+    }
+
+    /// Whether processes of the run live that no shim holds.
+    async fn is_left(&self, id: InstanceId, nonce: Nonce) -> bool {
+        let look = tokio::task::spawn_blocking(move || shim::Look::recent().has(&nonce, id)).await;
+        look.unwrap_or_else(|error| {
+            tracing::error!(%id, %error, "the look at what is left of the run failed");
+            false
+        })
     }
 
     async fn reach(

@@ -29,8 +29,6 @@ const SHIM_STARTS_IN: Duration = Duration::from_secs(10);
 const LATE_WINDOW_AFTER: Duration = Duration::from_secs(1);
 /// How long a shim may take to leave after it was let go.
 const SHIM_LEAVES_IN: Duration = Duration::from_secs(5);
-/// How long the tree of a killed shim may take to end: its ward gives it 5 s.
-const TREE_ENDS_IN: Duration = Duration::from_secs(8);
 
 /// What a listener has heard so far.
 struct Heard {
@@ -142,6 +140,8 @@ impl Performer {
             env.retain(|(known, _)| known.to_str() != Some(name));
             env.push((name.into(), value.into()));
         }
+        env.retain(|(known, _)| known != shim::RUN_ID);
+        env.push((shim::RUN_ID.into(), plan.id.to_string().into()));
         Ok(Spec {
             id: plan.id,
             nonce: Nonce::random()?,
@@ -200,12 +200,13 @@ impl Performer {
             return Err(BackendError::Gone);
         }
         let (listener, terminal) = (self.clone(), terminal.clone());
-        self.apart(move |_| async move { listener.listen(id, &terminal, events).await });
+        let nonce = *nonce;
+        self.apart(move |_| async move { listener.listen(id, nonce, &terminal, events).await });
         Ok(())
     }
 
     /// Passes on what a shim tells: bytes to the terminal, the rest to the orchestrator, until the shim leaves.
-    async fn listen(&self, id: InstanceId, terminal: &LiveTerminal, events: EventStream) {
+    async fn listen(&self, id: InstanceId, nonce: Nonce, terminal: &LiveTerminal, events: EventStream) {
         let mut heard = Heard { events, event: None, again: false, record: None, told: false };
         while AssertUnwindSafe(self.hear(id, terminal, &mut heard)).catch_unwind().await.is_err() {
             self.count_panic(&format!("the shim of run {id} is listened to again"));
@@ -217,7 +218,7 @@ impl Performer {
         }
         terminal.left.notify_one();
         if !heard.told {
-            self.report_loss(id, heard.record).await;
+            self.report_loss(id, nonce, terminal, heard.record).await;
         }
     }
 
@@ -291,19 +292,27 @@ impl Performer {
         self.report(id, end_report(record, gone)).await;
     }
 
-    /// The shim left without a word: its record may be on disk all the same.
-    async fn report_loss(&self, id: InstanceId, record: Option<Box<ExitRecord>>) {
+    /// The shim left without a word: its record may be on disk all the same. Nothing is called over before nothing of it lives.
+    async fn report_loss(
+        &self,
+        id: InstanceId,
+        nonce: Nonce,
+        terminal: &LiveTerminal,
+        record: Option<Box<ExitRecord>>,
+    ) {
         let found = match record {
             Some(record) => Some(record),
             None => self.record_on_disk(id).await,
         };
+        let by_itself = found.as_ref().is_some_and(|record| record.cause == Cause::Itself);
+        if !by_itself || terminal.stopping() {
+            self.until_ward_left(id).await;
+            self.end_remains(id, nonce).await;
+        }
         match found {
             Some(record) => self.report_end(id, record).await,
             None => {
-                // Its ward ends what it held; nothing is called over before nothing of it lives.
-                if !shim::gone(&self.places.dir(id), Instant::now() + TREE_ENDS_IN).await {
-                    tracing::warn!(%id, "something of a killed shim lives on");
-                }
+                self.tell_doubtful(id).await;
                 self.report(id, ShimReport::Lost(ErrorWord::ShimLost)).await;
             }
         }

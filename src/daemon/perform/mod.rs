@@ -4,6 +4,7 @@ mod adopt;
 mod find;
 mod holder;
 mod performer;
+mod remains;
 mod removal;
 mod run;
 mod transcript;

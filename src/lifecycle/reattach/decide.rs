@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::facts::{
     Boot, EndRecord, Facts, FoundDir, FoundWindow, OnRestart, Recorded, Server, Shim, WindowName,
 };
-use super::proof::{DeadDir, DeadWindow, ProvedShim};
+use super::proof::{DeadDir, DeadWindow, ProvedShim, ProvedTree};
 use crate::model::{BackendKind, ErrorWord, InstanceId, RunState};
 
 /// What to do with one run, directory, window or session.
@@ -30,6 +30,8 @@ pub enum Decision {
     Wait(InstanceId),
     /// It goes on, and its window is not the one recorded, or is gone: record this.
     Repair(InstanceId, Option<WindowName>),
+    /// Its shim is dead and its processes live: end them, and then look again.
+    EndTree(ProvedTree),
     /// The run is over but its shim lives: acknowledge and end it.
     EndShim(ProvedShim),
     /// Nothing lives and nothing would be lost: remove the directory.
@@ -55,6 +57,7 @@ impl Decision {
             | Self::NeverStarted(id)
             | Self::Wait(id)
             | Self::OrphanDir(id) => Some(*id),
+            Self::EndTree(tree) => Some(tree.id()),
             Self::EndShim(shim) => Some(shim.id()),
             Self::Discard(dead) => Some(dead.id()),
             Self::Repair(..) | Self::CloseWindow(_) | Self::OrphanWindow(_) | Self::OrphanSession(_) => None,
@@ -86,6 +89,8 @@ fn of_run(run: &Recorded, dir: Option<&FoundDir>, facts: &Facts) -> Vec<Decision
         None if run.state.is_terminal() => return Vec::new(),
         None if run.state == RunState::Starting => Decision::NeverStarted(id),
         None => Decision::Lost { id, word: ErrorWord::ShimLost, end: None },
+        // Whatever it is called in the end: nothing is over before its tree is gone.
+        Some(dir) if let Some(tree) = ProvedTree::of(dir) => Decision::EndTree(tree),
         Some(dir) if run.state.is_terminal() => after_the_end(dir),
         Some(dir) => unfinished(run, dir, facts),
     };
@@ -169,7 +174,7 @@ mod tests {
     }
 
     fn dir(shim: Shim) -> FoundDir {
-        FoundDir { id: id(1), end: None, shim, boot: Boot::This, ran: true, output: true }
+        FoundDir { id: id(1), end: None, shim, boot: Boot::This, ran: true, output: true, left: false }
     }
 
     fn facts(run: Recorded, dir: Option<FoundDir>) -> Facts {
@@ -209,6 +214,19 @@ mod tests {
 
     fn check(facts: &Facts, expect: &[Decision]) {
         assert_eq!(decide(facts), expect, "{facts:?}");
+    }
+
+    #[test]
+    fn what_is_left_of_a_run_is_ended_before_anything_is_said_of_it() {
+        let left = FoundDir { left: true, ..dir(Shim::Gone) };
+        let ends = [Decision::EndTree(ProvedTree::of(&left).unwrap())];
+        for state in RunState::ALL {
+            check(&facts(run(state, BackendKind::Pty), Some(left)), &ends);
+            let ended = FoundDir { end: Some(END), ..left };
+            check(&facts(run(state, BackendKind::Tmux), Some(ended)), &ends);
+        }
+        // Of no recorded run: told, and left alone.
+        check(&nobodys(FoundDir { output: false, ..left }), &[Decision::OrphanDir(id(1))]);
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct FoundDir {
     pub ran: bool,
     /// Whether it holds bytes that the command wrote.
     pub output: bool,
+    /// Whether processes live that are proved to be the command's and that no shim holds, of a run that did not end by itself.
+    pub left: bool,
 }
 
 /// A tmux session of kas's naming.

@@ -32,16 +32,10 @@ fn any_run() -> impl Strategy<Value = Recorded> {
 fn any_dir() -> impl Strategy<Value = FoundDir> {
     let shim = one_of(&[Shim::Gone, Shim::Silent, Shim::AtGate, Shim::Live]);
     let boot = one_of(&[Boot::This, Boot::Earlier, Boot::Unknown]);
-    (0..6u128, any::<bool>(), shim, boot, any::<bool>(), any::<bool>()).prop_map(
-        |(n, ended, shim, boot, ran, output)| FoundDir {
-            id: id(n),
-            end: ended.then_some(END),
-            shim,
-            boot,
-            ran,
-            output,
-        },
-    )
+    let holds = (any::<bool>(), any::<bool>(), any::<bool>());
+    (0..6u128, any::<bool>(), shim, boot, holds).prop_map(|(n, ended, shim, boot, (ran, output, left))| {
+        FoundDir { id: id(n), end: ended.then_some(END), shim, boot, ran, output, left }
+    })
 }
 
 fn any_window() -> impl Strategy<Value = FoundWindow> {
@@ -84,6 +78,10 @@ fn apply(facts: &mut Facts, decisions: &[Decision]) {
                 end.iter().for_each(|shim| leave(facts, shim.id()));
             }
             Decision::EndShim(shim) => leave(facts, shim.id()),
+            Decision::EndTree(tree) => {
+                let id = tree.id();
+                facts.dirs.iter_mut().filter(|dir| dir.id == id).for_each(|dir| dir.left = false);
+            }
             Decision::Discard(dead) => facts.dirs.retain(|dir| dir.id != dead.id()),
             Decision::CloseWindow(dead) => {
                 facts.windows.retain(|window| window.id != dead.id() || window.live);
@@ -107,7 +105,11 @@ fn set(facts: &mut Facts, id: InstanceId, state: RunState) {
 
 /// A shim leaves, and with it the process in its window.
 fn leave(facts: &mut Facts, id: InstanceId) {
-    facts.dirs.iter_mut().filter(|dir| dir.id == id).for_each(|dir| dir.shim = Shim::Gone);
+    facts
+        .dirs
+        .iter_mut()
+        .filter(|dir| dir.id == id)
+        .for_each(|dir| (dir.shim, dir.left) = (Shim::Gone, false));
     facts.windows.iter_mut().filter(|window| window.id == id).for_each(|window| window.live = false);
 }
 
@@ -162,8 +164,11 @@ proptest! {
 
     #[test]
     fn deciding_again_changes_nothing(mut facts in any_facts()) {
-        let first = decide(&facts);
-        apply(&mut facts, &first);
+        // After the end of a tree a run is decided anew.
+        for _ in 0..2 {
+            let first = decide(&facts);
+            apply(&mut facts, &first);
+        }
         let settled = facts.recorded.clone();
         // What is let go leaves a directory, which goes the next time.
         for _ in 0..2 {
@@ -193,14 +198,24 @@ proptest! {
     #[test]
     fn an_exit_record_decides_whatever_else_is_found(facts in any_facts(), shim in any_dir(), n in 0..6u128) {
         let Some(dir) = dir_of(&facts, id(n)) else { return Ok(()) };
-        let ended = with_dir(&facts, FoundDir { end: Some(END), ..dir });
+        let ended = with_dir(&facts, FoundDir { end: Some(END), left: false, ..dir });
         let Some(run) = facts.recorded.iter().find(|run| run.id == id(n)) else { return Ok(()) };
         if run.state.is_terminal() {
             return Ok(());
         }
         prop_assert_eq!(fate_of(&ended, id(n)), Some(Decision::Finish(id(n), END)));
-        let more = with_dir(&ended, FoundDir { id: id(n), end: Some(END), ..shim });
+        let more = with_dir(&ended, FoundDir { id: id(n), end: Some(END), left: false, ..shim });
         prop_assert_eq!(fate_of(&more, id(n)), Some(Decision::Finish(id(n), END)));
+    }
+
+    /// Nothing is called over whose processes live, and nothing else of them is ended than what was proved.
+    #[test]
+    fn a_tree_that_is_left_is_ended_first(facts in any_facts(), n in 0..6u128) {
+        let Some(dir) = dir_of(&facts, id(n)) else { return Ok(()) };
+        let is_left = dir.left && dir.shim == Shim::Gone;
+        let fate = fate_of(&facts, id(n));
+        let recorded = facts.recorded.iter().any(|run| run.id == id(n));
+        prop_assert_eq!(matches!(fate, Some(Decision::EndTree(_))), is_left && recorded, "{:?}", fate);
     }
 
     /// A shim that is silent leaves everything open; when it speaks or is gone, only then something is decided.

@@ -12,4 +12,4 @@ pub use facts::{
     Boot, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server, Shim,
     WindowName,
 };
-pub use proof::{DeadDir, DeadWindow, ProvedShim};
+pub use proof::{DeadDir, DeadWindow, ProvedShim, ProvedTree};

@@ -7,6 +7,10 @@ use crate::model::InstanceId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProvedShim(InstanceId);
 
+/// Processes of the instance live that no shim holds: they carry its label, or descend from what does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvedTree(InstanceId);
+
 /// Nothing of the instance lives, and its directory holds no output that is nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadDir(InstanceId);
@@ -30,12 +34,27 @@ impl ProvedShim {
     }
 }
 
+impl ProvedTree {
+    pub(super) const fn of(dir: &FoundDir) -> Option<Self> {
+        match dir.shim {
+            Shim::Gone if dir.left => Some(Self(dir.id)),
+            Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live => None,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn id(self) -> InstanceId {
+        self.0
+    }
+}
+
 impl DeadDir {
     /// Of a run that is recorded to be over: what it wrote is in the store.
     pub(super) const fn of_ended(dir: &FoundDir) -> Option<Self> {
         match dir.shim {
-            Shim::Gone => Some(Self(dir.id)),
-            Shim::Silent | Shim::AtGate | Shim::Live => None,
+            Shim::Gone if !dir.left => Some(Self(dir.id)),
+            Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live => None,
         }
     }
 

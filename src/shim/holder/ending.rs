@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::peer::Peer;
 use super::super::sys;
-use super::super::tree::Stop;
+use super::super::tree::{self, Stop};
 use super::super::window::Window;
 use super::super::wire::Event;
 use super::{Holder, Stage, credit};
@@ -44,7 +44,7 @@ impl Holder {
     /// Does what is due.
     pub(super) fn advance(&mut self) {
         self.advance_stage();
-        let gone = self.stop.as_mut().is_some_and(|stop| stop.advance(self.now));
+        let gone = self.stop.as_mut().is_some_and(|stop| stop.advance(self.now, tree::below_this));
         self.stop.as_ref().and_then(Stop::passed).into_iter().for_each(hit);
         if gone && self.ended() {
             self.stop = None;

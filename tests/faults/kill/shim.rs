@@ -84,6 +84,91 @@ async fn a_killed_shim(backend: Backend, is_daemon_up: bool) {
     world.fsck();
 }
 
+/// Hung up with its terminal, and behind it live: one in a session of its own that is deaf to TERM, one that is not, both without a parent; and
+/// one that put its label off, of which nothing proves whose it is.
+const SCATTERED: &str = "export KASTEST_MARK=held; \
+    (setsid sh -c 'trap \"\" HUP INT TERM; while :; do sleep 0.2; done' </dev/null >/dev/null 2>&1 &); \
+    (setsid sleep 1000 </dev/null >/dev/null 2>&1 &); \
+    (setsid bash -c 'ulimit -x 77; exec sleep 1001' </dev/null >/dev/null 2>&1 &); \
+    echo ran >> ledger; sleep 0.2; echo up; read x";
+
+fn pid_of(line: &str) -> Pid {
+    line.split_once(':').unwrap().0.parse().ok().and_then(Pid::from_raw).unwrap()
+}
+
+/// Kills the shim and the ward of a run so that neither sees the other's end, as `pkill -9 kas` may.
+fn kill_shim_and_ward(world: &World, id: &str) {
+    let held = world.held(MARK);
+    let ours: Vec<_> = held.iter().filter(|line| line.contains(id)).map(|line| pid_of(line)).collect();
+    assert_eq!(ours.len(), 2, "{held:#?}");
+    for signal in [Signal::STOP, Signal::KILL] {
+        ours.iter().for_each(|pid| kill_process(*pid, signal).unwrap());
+    }
+}
+
+/// Daemon, ward and shim die at once: what lives on and is proved to be the run's is ended before the run is over, and the rest is told.
+async fn kas_is_killed_at_once(backend: Backend, is_daemon_up: bool) {
+    let mut world = World::new(backend);
+    world.project("demo", "project: demo\ntasks: {}").await;
+    let mut stranger = world.command("setsid", &["sleep", "1000"]).spawn().unwrap();
+    let id = world.run_command("demo", SCATTERED).await;
+    let mut viewer = Viewer::open(&world, "demo").await;
+    let mut seen = viewer.watch(&id, json!({"from": 0})).await;
+    viewer.follow(&mut seen, |seen| seen.bytes.ends_with(b"up\r\n")).await;
+    drop(viewer);
+    if !is_daemon_up {
+        world.end(Signal::KILL);
+    }
+    kill_shim_and_ward(&world, &id);
+    if !is_daemon_up {
+        world.start();
+    }
+    world.logged("what is left of the run is ended");
+    // The deaf one has its grace, and as long as it lives the run is not over.
+    assert_eq!(world.instance(&id).await["state"], "running");
+    let run = world.until_ended(&id).await;
+    let told = json!([run["state"], run["error"], run["exit_code"], run["signal"]]);
+    assert_eq!(told, json!(["failed", "shim_lost", null, null]), "{run}");
+    let (start, bytes) = world.transcript(&id).await;
+    assert_eq!((start, &bytes[..]), (0, &b"up\r\n"[..]));
+    assert_eq!(std::fs::read_to_string(world.path("demo/ledger")).unwrap(), "ran\n", "it ran once");
+    let left = world.held(MARK);
+    assert!(left.len() == 1 && left[0].contains("1001"), "{left:#?}");
+    let doubtful = pid_of(&left[0]);
+    let said = world.logged("which is no proof that they are its");
+    assert!(said.contains(&format!("[{}]", doubtful.as_raw_nonzero())), "{said}");
+    let checked = world.checked(&[]);
+    let violations = checked["violations"].as_array().unwrap();
+    let named = format!("process {} has its id", doubtful.as_raw_nonzero());
+    assert!(violations.len() == 1 && violations[0].to_string().contains(&named), "{checked}");
+    assert!(stranger.try_wait().unwrap().is_none(), "a stranger was ended");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    kill_process(doubtful, Signal::KILL).unwrap();
+    world.nothing_is_held(MARK).await;
+    world.fsck();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kas_leaves_when_all_of_it_is_killed_is_ended_pty() {
+    kas_is_killed_at_once(Backend::Pty, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kas_leaves_when_all_of_it_is_killed_is_ended_tmux() {
+    kas_is_killed_at_once(Backend::Tmux, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shim_and_its_ward_leave_is_ended_pty() {
+    kas_is_killed_at_once(Backend::Pty, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shim_and_its_ward_leave_is_ended_tmux() {
+    kas_is_killed_at_once(Backend::Tmux, true).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_shim_leaves_nothing_behind_pty() {
     a_killed_shim(Backend::Pty, true).await;

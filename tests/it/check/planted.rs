@@ -134,7 +134,15 @@ fn record(exit: Exit) -> ExitRecord {
 }
 
 fn process(pid: u32, parent: u32, shim_of: Option<InstanceId>) -> Process {
-    Process { pid, parent, state: 'S', started_at: TimeMs(1_000_000), shim_of, ward_of: None }
+    Process {
+        pid,
+        parent,
+        state: 'S',
+        started_at: TimeMs(1_000_000),
+        shim_of,
+        ward_of: None,
+        says_it_is_of: None,
+    }
 }
 
 fn stream(at: usize) -> Stream {
@@ -319,6 +327,8 @@ fn i3_what_lives_is_recorded_and_what_is_recorded_lives() {
     check(|it| it.processes.push(process(5000, 1, None)), &["I3 its command lives as process 5000"]);
     // Who began after the run ended is somebody else.
     check(|it| it.processes.push(Process { started_at: TimeMs(1_006_000), ..process(5000, 1, None) }), &[]);
+    let says = |at: usize| Process { says_it_is_of: Some(id(at)), ..process(6001, 1, None) };
+    check(|it| it.processes.push(says(FAILED)), &[]);
     let panes = |panes| Windows::Seen(Census { windows: 2, panes, is_marked: false });
     check(|it| it.windows = panes(Vec::new()), &["I3 in no window"]);
     check(|it| it.windows = panes(vec![pane(LIVE, 4003), pane(88, 1)]), &["I3 window @1 carries its id"]);

@@ -49,3 +49,40 @@ async fn a_ward_passes_on_term_and_the_code() {
     assert_eq!((record.ending, record.cause), (Ending::Exited(Exit::Code(5)), Cause::Stop));
     ended(&run.shim.pidfd).await;
 }
+
+/// What lives of a run is ended only where no shim or ward is above it, and nothing else is.
+#[tokio::test]
+async fn what_a_dead_shim_and_ward_left_is_known_by_its_label() {
+    use kas::shim::{Left, Look, Remains};
+    let command = "(setsid sh -c 'trap \"\" HUP; echo one $$.; exec sleep 1000 </dev/null >/dev/null 2>&1' &); \
+        echo two $$.; read x";
+    let spec = spec(command);
+    let mut run = Run::start(&spec).await;
+    let pids = run.told_pids(2).await;
+    // It has the run's whole environment, and descends from none of its processes.
+    let mut copy = std::process::Command::new("sleep");
+    let mut copy = copy.arg("1000").env(kas::shim::RUN_ID, spec.id.to_string()).spawn().unwrap();
+    let of_it = || Look::recent().has(&spec.nonce, spec.id);
+    assert!(!of_it(), "a shim holds it");
+    assert_eq!(Remains::of(&spec.nonce, spec.id).advance(), Left::Ending(Vec::new()));
+    let other = Nonce::random().unwrap();
+    let (shim, ward) = (run.shim_pid(), run.shim.pid);
+    for signal in [Signal::STOP, Signal::KILL] {
+        for pid in [shim, ward] {
+            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+        }
+    }
+    ended(&run.shim.pidfd).await;
+    let mut remains = Remains::of(&spec.nonce, spec.id);
+    let until = soon();
+    while remains.advance() != Left::Gone {
+        assert!(Instant::now() < until, "something stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!pids.iter().any(|pid| lives(pid)), "{pids:?}");
+    assert!(!of_it() && !Look::recent().has(&other, spec.id));
+    assert_eq!(Look::recent().marked(spec.id), [copy.id()]);
+    assert!(copy.try_wait().unwrap().is_none());
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+}

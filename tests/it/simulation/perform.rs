@@ -269,7 +269,7 @@ impl Daemon {
     fn look_at(id: InstanceId, world: &mut World) -> FoundRun {
         let Some(dir) = world.dirs.get(&id).cloned() else {
             let (shim, boot) = (lifecycle::Shim::Gone, Boot::This);
-            let dir = FoundDir { id, end: None, shim, boot, ran: false, output: false };
+            let dir = FoundDir { id, end: None, shim, boot, ran: false, output: false, left: false };
             return FoundRun { dir, record: None, answered: None };
         };
         let same_boot = dir.boot == world.boot;
@@ -294,7 +294,7 @@ impl Daemon {
         });
         let boot = if same_boot { Boot::This } else { Boot::Earlier };
         let output = dir.journal.is_some_and(|bytes| bytes > 0);
-        let dir = FoundDir { id, end, shim, boot, ran: dir.journal.is_some(), output };
+        let dir = FoundDir { id, end, shim, boot, ran: dir.journal.is_some(), output, left: false };
         FoundRun { dir, record, answered }
     }
 
@@ -363,6 +363,7 @@ impl Daemon {
             // The model's windows keep their names, and a record of another is written again with the next change.
             Decision::Repair(..) | Decision::OrphanWindow(_) => {}
             Decision::Adopt(_)
+            | Decision::EndTree(_)
             | Decision::Finish(..)
             | Decision::Lost { .. }
             | Decision::NeverStarted(_)
