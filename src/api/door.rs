@@ -34,6 +34,8 @@ pub struct Door {
     /// Whether there is HTTP.
     serves_pages: bool,
     vault: Box<dyn Vault>,
+    /// Held while the sessions are kept, so that an older list never replaces a newer one.
+    keeping: tokio::sync::Mutex<()>,
     /// Told whenever a credential was taken back.
     changed: watch::Sender<()>,
     failures: Mutex<Failures>,
@@ -72,6 +74,7 @@ impl Door {
             site,
             serves_pages,
             vault: Box::new(vault),
+            keeping: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
             failures: Mutex::default(),
             failed: Notify::new(),
@@ -136,7 +139,7 @@ impl Door {
 
     /// Exchanges a ticket, or a shared token, for a session: the `Set-Cookie` value, the page's key and the scope.
     pub(super) async fn open_session(&self, entry: Entry) -> Answer<(String, String, Scope)> {
-        let (session, all) = {
+        let session = {
             let (mut keys, now) = (self.keys(), TimeMs::now());
             let (session, word, why) = match &entry {
                 Entry::Ticket(ticket) => (
@@ -151,16 +154,21 @@ impl Door {
                 ),
             };
             let session = session.map_err(no_key)?;
-            let session = session.ok_or_else(|| Refusal::new(Code::Unauthorized, why).reason(word))?;
-            (session, keys.sessions().to_vec())
+            session.ok_or_else(|| Refusal::new(Code::Unauthorized, why).reason(word))?
         };
-        self.vault.put_sessions(all).await?;
+        self.keep_sessions().await?;
         let life = (session.record.expires_at.0 - session.record.created_at.0) / 1000;
         let name = self.cookie_name();
         let cookie = session.cookie;
         let secure = if self.site.is_secure() { "; Secure" } else { "" };
         let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}{secure}");
         Ok((cookie, session.key, session.record.scope))
+    }
+
+    async fn keep_sessions(&self) -> Answer<()> {
+        let _turn = self.keeping.lock().await;
+        let all = self.keys().sessions().to_vec();
+        self.vault.put_sessions(all).await
     }
 
     /// A ticket for one WebSocket of the session that asks.
@@ -199,14 +207,11 @@ impl Door {
 
     /// Makes a token useless, and what was opened with it.
     pub(super) async fn revoke_token(&self, id: &str) -> Answer<()> {
-        let (revoked, sessions) = {
-            let mut keys = self.keys();
-            (keys.revoke_token(id, TimeMs::now()), keys.sessions().to_vec())
-        };
+        let revoked = self.keys().revoke_token(id, TimeMs::now());
         let token = revoked.ok_or_else(|| not_found("there is no such token").detail("id", id))?;
         self.changed.send_replace(());
         self.vault.put_token(token).await?;
-        self.vault.put_sessions(sessions).await
+        self.keep_sessions().await
     }
 
     /// Waits until a credential opens nothing any more: it was revoked or has expired.

@@ -8,8 +8,11 @@ use crate::model::{Actor, Scope, SharedTask, TimeMs};
 /// Tokens remembered at one time: at the cap the oldest that works no more is forgotten; when all work, one more is
 /// refused.
 const TOKENS: usize = 256;
-/// Browser sessions at one time; one more ends the oldest.
+/// Browser sessions at one time that the operator opened; one more ends the oldest of them.
 const SESSIONS: usize = 64;
+/// Browser sessions at one time that one shared link opened; one more ends the oldest of the same link, and no other. So all of them
+/// together are at most [`TOKENS`] times as many.
+const SESSIONS_OF_A_LINK: usize = 16;
 /// How long a browser stays logged in.
 const SESSION_LIFE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 const PAGE_TICKET_LIFE_MS: i64 = 60_000;
@@ -57,8 +60,10 @@ pub struct Keys {
     bootstrap: Hash,
     tokens: Vec<TokenRecord>,
     sessions: Vec<SessionRecord>,
-    page_tickets: Tickets<Scope>,
-    socket_tickets: Tickets<String>,
+    /// All are the operator's own.
+    page_tickets: Tickets<(), Scope>,
+    /// Of the operator's sessions each has its own; those of one link share theirs.
+    socket_tickets: Tickets<String, String>,
 }
 
 impl Keys {
@@ -164,7 +169,7 @@ impl Keys {
     /// When the kernel has no randomness to give.
     pub fn page_ticket(&mut self, scope: Scope, now: TimeMs) -> Result<(String, TimeMs), NoKey> {
         let ticket = fresh()?;
-        let expires_at = self.page_tickets.give(&ticket, scope, now);
+        let expires_at = self.page_tickets.give(&ticket, (), scope, now);
         Ok((ticket, expires_at))
     }
 
@@ -212,8 +217,12 @@ impl Keys {
             token,
         };
         self.sessions.retain(|session| now < session.expires_at);
-        if self.sessions.len() >= SESSIONS {
-            self.sessions.remove(0);
+        let cap = if record.token.is_some() { SESSIONS_OF_A_LINK } else { SESSIONS };
+        let alike = |session: &SessionRecord| session.token == record.token;
+        if self.sessions.iter().filter(|session| alike(session)).count() >= cap
+            && let Some(oldest) = self.sessions.iter().position(alike)
+        {
+            self.sessions.remove(oldest);
         }
         self.sessions.push(record.clone());
         Ok(NewSession { record, cookie, key })
@@ -259,11 +268,11 @@ impl Keys {
         credential: &str,
         now: TimeMs,
     ) -> Result<Option<(String, TimeMs)>, NoKey> {
-        if !self.sessions.iter().any(|session| session_credential(session) == credential) {
-            return Ok(None);
-        }
+        let of = self.sessions.iter().find(|session| session_credential(session) == credential);
+        let Some(session) = of else { return Ok(None) };
+        let owner = session.token.clone().unwrap_or_else(|| credential.to_owned());
         let ticket = fresh()?;
-        let expires_at = self.socket_tickets.give(&ticket, credential.to_owned(), now);
+        let expires_at = self.socket_tickets.give(&ticket, owner, credential.to_owned(), now);
         Ok(Some((ticket, expires_at)))
     }
 
@@ -383,6 +392,46 @@ mod tests {
         check(&[&two.cookie], 1000, false);
         check(&[], 1000, false);
         assert_eq!(keys.socket_ticket("token:bootstrap", NOW).unwrap(), None);
+    }
+
+    /// Whoever has a link opens it as often as they like: it costs the sessions and tickets of that link, and no other's.
+    #[test]
+    fn a_link_takes_nothing_from_anybody_else() {
+        let mut keys = keys();
+        let (ticket, _) = keys.page_ticket(Scope::Full, NOW).unwrap();
+        let operator = keys.open_session(&ticket, NOW).unwrap().unwrap();
+        let credential = format!("session:{}", operator.record.id);
+        let (operators, _) = keys.socket_ticket(&credential, NOW).unwrap().unwrap();
+        let mut link = || keys.create_token(view(None), NOW).unwrap().1;
+        let (mine, other) = (link(), link());
+        let elsewhere = keys.open_shared_session(&other, NOW).unwrap().unwrap();
+        let mut opened = Vec::new();
+        for _ in 0..5 * SESSIONS {
+            let session = keys.open_shared_session(&mine, NOW).unwrap().unwrap();
+            for _ in 0..4 {
+                keys.socket_ticket(&format!("session:{}", session.record.id), NOW).unwrap().unwrap();
+            }
+            opened.push(session);
+        }
+        let mut works = |it: &NewSession| keys.session(&it.cookie, &it.key, NOW).is_some();
+        assert!(works(&operator) && works(&elsewhere));
+        let (gone, kept) = opened.split_at(opened.len() - SESSIONS_OF_A_LINK);
+        assert!(
+            !gone.iter().any(&mut works) && kept.iter().all(&mut works),
+            "the oldest of the link make room"
+        );
+        assert_eq!(keys.sessions().len(), SESSIONS_OF_A_LINK + 2);
+        assert!(
+            keys.socket_session(&[&operator.cookie], &operators, NOW).is_some(),
+            "its ticket was pushed out"
+        );
+        // The other way round just as little.
+        for _ in 0..2 * SESSIONS {
+            let (ticket, _) = keys.page_ticket(Scope::Full, NOW).unwrap();
+            keys.open_session(&ticket, NOW).unwrap().unwrap();
+        }
+        assert_eq!(keys.sessions().len(), SESSIONS + SESSIONS_OF_A_LINK + 1);
+        assert!(keys.session(&elsewhere.cookie, &elsewhere.key, NOW).is_some());
     }
 
     #[test]

@@ -74,6 +74,40 @@ async fn a_browser_gets_in_with_a_ticket_and_then_needs_cookie_and_key() {
     assert_eq!((other.status, other.error().1.as_str()), (400, "not_a_session"));
 }
 
+/// Whoever has a link opens it as often as they like, and the operator's page goes on: now, and after the daemon started again.
+#[tokio::test]
+async fn a_link_opened_often_logs_nobody_out() {
+    let it = Served::start().await;
+    let origin = format!("Origin: http://127.0.0.1:{}", it.port);
+    let headers = [origin.as_str(), "Content-Type: application/json"];
+    let open = async |body: Value| {
+        let opened = it.ask("POST", "/api/v1/session", &headers, &body.to_string()).await;
+        assert_eq!(opened.status, 200, "{opened:?}");
+        let cookie = opened.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        [format!("Cookie: {cookie}"), format!("X-Kas-Key: {}", opened.json()["key"].as_str().unwrap())]
+    };
+    let status = async |[cookie, key]: &[String; 2]| {
+        it.ask("GET", "/api/v1/projects", &[cookie, key], "").await.status
+    };
+    let ticket = it.control("POST", "/v1/ticket", "").await.json();
+    let operator = open(json!({ "ticket": ticket["ticket"] })).await;
+    let made =
+        it.control("POST", "/v1/tokens", r#"{"scope":"view","project":"demo","task":"hello"}"#).await.json();
+    let first = open(json!({ "token": made["token"] })).await;
+    assert_eq!((status(&operator).await, status(&first).await), (200, 200));
+    let mut last = first.clone();
+    for _ in 0..70 {
+        last = open(json!({ "token": made["token"] })).await;
+    }
+    assert_eq!([status(&operator).await, status(&first).await, status(&last).await], [200, 401, 200]);
+    for words in [&["daemon", "stop"][..], &["daemon", "start", "--http", &format!("127.0.0.1:{}", it.port)]]
+    {
+        let done = it.kas(words).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    assert_eq!([status(&operator).await, status(&first).await, status(&last).await], [200, 401, 200]);
+}
+
 #[tokio::test]
 async fn methods_and_bodies_are_checked() {
     let it = Served::start().await;
