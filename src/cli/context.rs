@@ -99,11 +99,24 @@ impl<'a> Context<'a> {
         }
         let Some(dir) = self.project_dir()? else { return Err(no_project()) };
         refuse_foreign(&dir)?;
+        self.refuse_moved(&dir).await?;
         let dir = dir.to_string_lossy();
         let added = self.client.post("/v1/repos", &json!({ "path": dir })).await?;
         let id = added["project"].as_str().unwrap_or_default().to_owned();
         self.remark(&format!("registered project {id} ({dir})"))?;
         Ok(id)
+    }
+
+    /// Refuses to register by itself a directory to which the path of a registered one has become a link: the operator says whether it is the
+    /// same project.
+    async fn refuse_moved(&self, dir: &Path) -> Result<(), Error> {
+        let leads_here = |it: &Registered| fs::canonicalize(&it.path).is_ok_and(|real| real == dir);
+        let Some(moved) = self.projects().await?.into_iter().find(leads_here) else { return Ok(()) };
+        let (dir, Registered { id, path, .. }) = (dir.display(), moved);
+        let message = format!(
+            "project {id} is registered at {path}, from where a link leads here now; `kas daemon add {dir}` takes it here"
+        );
+        Err(Error::NotPermitted { message, reason: crate::project::PROJECT_MOVED })
     }
 
     /// The run an id names, or the newest of a task: one that runs before one that ended.

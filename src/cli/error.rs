@@ -149,6 +149,7 @@ fn config_details(error: &config::Error) -> Value {
             let problems: Vec<_> = invalid.problems.iter().map(problem_json).collect();
             json!({"reason": "config_invalid", "problems": problems})
         }
+        config::Error::Moved { .. } => json!({"reason": crate::project::PROJECT_MOVED}),
         config::Error::Advised { .. }
         | config::Error::NotFound { .. }
         | config::Error::NotAFile { .. }

@@ -95,7 +95,7 @@ pub struct Failure<'a> {
 /// A problem of a file as it stands in `details.problems`.
 #[must_use]
 pub fn problem_json(problem: &Problem) -> Value {
-    let Problem { file, line, column, path, message, hint, span: _ } = problem;
+    let Problem { file, line, column, path, message, hint, span: _, reason: _ } = problem;
     json!({"file": file, "line": line, "column": column, "path": path, "message": message, "hint": hint})
 }
 

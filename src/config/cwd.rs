@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
+
+use crate::project::PROJECT_MOVED;
 
 /// An open directory and where it really is.
 #[derive(Debug)]
@@ -33,6 +35,12 @@ pub enum CwdError {
         /// The directory asked for.
         path: PathBuf,
     },
+    /// The way to the project is a link now: another directory than the registered one may be at its end.
+    #[error("{}", moved(root))]
+    Moved {
+        /// The project's directory as it is registered.
+        root: PathBuf,
+    },
 }
 
 impl CwdError {
@@ -42,6 +50,7 @@ impl CwdError {
         match self {
             Self::NotFound { .. } => "cwd_not_found",
             Self::OutsideProject { .. } => "cwd_outside_project",
+            Self::Moved { .. } => PROJECT_MOVED,
         }
     }
 }
@@ -57,9 +66,11 @@ pub fn project_cwd(root: &Path, relative: Option<&str>) -> Result<Cwd, CwdError>
         Errno::XDEV => CwdError::OutsideProject { path: path.clone() },
         _ => CwdError::NotFound { path: path.clone(), source: errno.into() },
     };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
-    let dir = open_beneath(&top, Path::new(relative), flags, ResolveFlags::empty()).map_err(failed)?;
+    let top = open_root(root).map_err(|errno| match errno {
+        Errno::LOOP => CwdError::Moved { root: root.to_owned() },
+        errno => failed(errno),
+    })?;
+    let dir = open_beneath(&top, Path::new(relative), DIRECTORY, ResolveFlags::empty()).map_err(failed)?;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     let path = real.map_err(|source| CwdError::NotFound { path: path.clone(), source })?;
     Ok(Cwd { dir, path })
@@ -71,10 +82,26 @@ pub fn project_cwd(root: &Path, relative: Option<&str>) -> Result<Cwd, CwdError>
 /// # Errors
 /// What the kernel said, [`Errno::LOOP`] for a link.
 pub fn recorded_cwd(root: &Path, below: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = openat2(CWD, root, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    let top = open_root(root)?;
     let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-    open_beneath(&top, below, flags, ResolveFlags::NO_SYMLINKS)
+    open_beneath(&top, below, DIRECTORY, ResolveFlags::NO_SYMLINKS)
+}
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Opens the directory of a registered project. Its path was recorded without links, so a link on the way, [`Errno::LOOP`], was put there
+/// since. A directory made anew at the same path is the same project.
+pub(super) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
+    openat2(CWD, root, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
+/// What is said of a project at whose path a link is found.
+pub(super) fn moved(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "{root} is reached through a link now, so it may be another directory than the registered one; nothing of it runs until it is \
+         added again: `kas daemon add {root}`"
+    )
 }
 
 fn open_beneath(top: &OwnedFd, relative: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
@@ -175,6 +202,23 @@ mod tests {
             over.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         assert!(opened > 0 && refused > 0, "there was no race: {opened} opened, {refused} refused");
+    }
+
+    #[test]
+    fn a_root_reached_through_a_link_has_moved() {
+        let (_temp, root) = project();
+        let reason = |root: &Path| project_cwd(root, None).map(drop).map_err(|error| error.reason());
+        let parent = root.parent().unwrap();
+        fs::create_dir_all(parent.join("real/below")).unwrap();
+        symlink("real", parent.join("link")).unwrap();
+        assert_eq!(reason(&parent.join("real/below")), Ok(()));
+        assert_eq!(reason(&parent.join("link/below")), Err(PROJECT_MOVED), "a link higher up");
+        fs::rename(&root, root.with_file_name("moved")).unwrap();
+        symlink("moved", &root).unwrap();
+        assert_eq!(reason(&root), Err(PROJECT_MOVED));
+        fs::remove_file(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        assert_eq!(reason(&root), Ok(()), "made anew");
     }
 
     #[test]

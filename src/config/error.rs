@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::project::{Problem, Source, render};
+use crate::project::{Problem, Reason, Source, render};
 
 /// A file with problems, kept with its text so that they can be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,12 @@ pub enum Error {
     NotFound {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// The way to a registered project is a link now.
+    #[error("{}", super::cwd::moved(root))]
+    Moved {
+        /// The project's directory as it is registered.
+        root: PathBuf,
     },
     /// Something is there that is not a regular file.
     #[error("{} is {kind}, not a file", path.display())]
@@ -143,6 +149,7 @@ impl Error {
             | Self::Invalid(_)
             | Self::BadAddress { .. }
             | Self::SocketPathTooLong { .. } => 4,
+            Self::Moved { .. } => 7,
             Self::NotLoopback { .. }
             | Self::HalfTls { .. }
             | Self::NoName { .. }
@@ -156,6 +163,8 @@ impl Error {
     /// The same as a problem of the file `name`, for lists of problems.
     #[must_use]
     pub fn problem(&self, name: &str) -> Problem {
-        Source::new(name, Vec::new()).problem(0..0, self.to_string())
+        let problem = Source::new(name, Vec::new()).problem(0..0, self.to_string());
+        let reason = matches!(self, Self::Moved { .. }).then_some(Reason::ProjectMoved);
+        Problem { reason, ..problem }
     }
 }

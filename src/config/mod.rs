@@ -24,6 +24,8 @@ pub use file::{
 };
 pub use listener::private_listener;
 pub use paths::{MAX_SOCKET_PATH_BYTES, Paths};
-pub use read::{ProjectSources, find_project, read_project, read_project_at, read_secret, read_source};
+pub use read::{
+    ProjectSources, find_project, read_project, read_project_at, read_registered, read_secret, read_source,
+};
 pub use reload::{ReloadReport, reload_report};
 pub use task_env::task_env;

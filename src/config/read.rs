@@ -54,6 +54,19 @@ pub fn read_project(dir: &Path) -> Result<ProjectSources, Error> {
     read_pair(&dir.join(".kaged/project.yaml"), &dir.join(".kaged/project.local.yaml"))
 }
 
+/// Reads the project files of a registered directory, whose path was recorded without links and is not followed through one: another
+/// directory's files would be read for this one's. A directory that somebody exchanges for another one counts as made anew.
+///
+/// # Errors
+/// As [`read_project`], and [`Error::Moved`].
+pub fn read_registered(root: &Path) -> Result<ProjectSources, Error> {
+    match super::cwd::open_root(root) {
+        Err(Errno::LOOP) => Err(Error::Moved { root: root.to_owned() }),
+        // Any other reason is the one that its file cannot be read for.
+        Ok(_) | Err(_) => read_project(root),
+    }
+}
+
 fn read_pair(main: &Path, local: &Path) -> Result<ProjectSources, Error> {
     let main = read_source(main)?;
     let local = match read_source(local) {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::handle::{Answer, Handle, internal, not_found};
 use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
+use super::projects::read_new;
 use super::refusal::{Code, Refusal};
 use super::step::history_of;
 use super::view::{Confirmed, LaunchRequest, Launched, ProjectSummary, ReloadReport, What};
+use crate::config::{CwdError, project_cwd};
 use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::TaskDef;
 use crate::store::IdempotencyKey;
@@ -34,6 +36,7 @@ impl Handle {
                 return Ok(Launched::Instance(Box::new(super::perform::earlier_run(earlier)?)));
             }
         }
+        not_moved(&project)?;
         let (plan, asks) = self.plan(&project, request)?;
         let ask = if asks { Some(random_id()?) } else { None };
         let (actor, plan) = (actor.clone(), Box::new(plan));
@@ -86,6 +89,7 @@ impl Handle {
         proceed: bool,
     ) -> Answer<Confirmed> {
         let project = self.fresh(project).await?;
+        not_moved(&project)?;
         let asking = project.tasks.iter().filter(|task| task.confirm);
         let now = asking
             .filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
@@ -127,7 +131,8 @@ impl Handle {
     /// `conflict` when it is over.
     pub async fn stop(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
         let before = self.instance(id).await?;
-        if before.state.is_terminal() {
+        // Of one whose end is being stored only the orchestrator knows whether it was stopped.
+        if before.state.is_terminal() && !self.0.view.borrow().live.contains_key(&id) {
             let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {}.", before.state));
             return Err(refusal.reason("not_running"));
         }
@@ -147,6 +152,7 @@ impl Handle {
         let record = self.0.store.run(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
         let (old, definition) = (record.run.instance, record.definition);
         let project = self.known(&old.project_id)?;
+        not_moved(&project)?;
         if !old.state.is_terminal() {
             match self.stop(actor, id).await {
                 Err(refusal) if refusal.code != Code::Conflict => return Err(refusal),
@@ -198,21 +204,30 @@ impl Handle {
     /// # Errors
     /// `invalid_request` with the problems in `details`, `conflict` when it is known or its id is taken.
     pub async fn add_project(&self, path: PathBuf) -> Answer<ProjectSummary> {
-        let project = self.0.files.read_new(&path).await?;
-        let Reply::Project(summary) = self.ask(|reply| Input::AddProject { reply, project }).await? else {
-            return Err(unexpected());
-        };
+        let project = read_new(&path).await?;
+        // The registered directory has become a link to this one, and the operator says that this is the project now.
+        let leads_here = |known: &Project| known.path.canonicalize().is_ok_and(|real| real == project.path);
+        let known = self.known(&project.id).ok().filter(|known| known.path != project.path);
+        let moved_from = known.filter(leads_here).map(|known| known.path);
+        self.register_one(project, moved_from).await
+    }
+
+    async fn register_one(&self, project: Project, moved_from: Option<PathBuf>) -> Answer<ProjectSummary> {
+        let asked = self.ask(|reply| Input::AddProject { reply, project, moved_from });
+        let Reply::Project(summary) = asked.await? else { return Err(unexpected()) };
         Ok(summary)
     }
 
-    /// Registers the configuration's `repos`; one that cannot be is said and left out.
+    /// Registers the configuration's `repos`; one that cannot be is said and left out. What a link has come to lead to is not taken for the
+    /// directory that was registered.
     pub async fn register(&self, repos: &[PathBuf]) {
         let known: Vec<PathBuf> = self.projects().into_iter().map(|project| project.path).collect();
         for path in repos {
             if path.canonicalize().is_ok_and(|path| known.contains(&path)) {
                 continue;
             }
-            if let Err(refusal) = self.add_project(path.clone()).await {
+            let registered = async { self.register_one(read_new(path).await?, None).await };
+            if let Err(refusal) = registered.await {
                 tracing::error!(path = %path.display(), "cannot register: {refusal}");
             }
         }
@@ -262,11 +277,24 @@ fn definition(project: &Project, task: &TaskDef, size: Size) -> Answer<Definitio
 
 /// A directory of the project, proven to be in it.
 fn in_project(project: &Project, relative: Option<&str>) -> Answer<PathBuf> {
-    let opened = crate::config::project_cwd(&project.path, relative);
-    let refused = |error: crate::config::CwdError| {
-        Refusal::new(Code::InvalidRequest, error.to_string()).reason(error.reason())
+    Ok(project_cwd(&project.path, relative).map_err(|error| no_cwd(&error))?.path)
+}
+
+fn no_cwd(error: &CwdError) -> Refusal {
+    let code = match error {
+        CwdError::NotFound { .. } | CwdError::OutsideProject { .. } => Code::InvalidRequest,
+        CwdError::Moved { .. } => Code::Conflict,
     };
-    Ok(opened.map_err(refused)?.path)
+    Refusal::new(code, error.to_string()).reason(error.reason())
+}
+
+/// Refuses to launch anything, whatever it is, in a project whose registered directory is reached through a link now.
+fn not_moved(project: &Project) -> Answer<()> {
+    match project_cwd(&project.path, None) {
+        Err(error @ CwdError::Moved { .. }) => Err(no_cwd(&error)),
+        // What else is wrong with it is told of what is to be launched.
+        Ok(_) | Err(CwdError::NotFound { .. } | CwdError::OutsideProject { .. }) => Ok(()),
+    }
 }
 
 /// An id nobody can guess.

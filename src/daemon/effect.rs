@@ -1,5 +1,7 @@
 //! What the orchestrator wants done, as data.
 
+use std::path::PathBuf;
+
 use super::input::{DeleteTarget, Plan, Project, Reply, ReplyId};
 use super::refusal::Refusal;
 use crate::journal::ExitRecord;
@@ -50,6 +52,8 @@ pub enum Effect {
         reply: ReplyId,
         /// The project.
         project: Project,
+        /// Where it was registered before.
+        moved_from: Option<PathBuf>,
     },
     /// Destroy a project's tmux session and record; ends in `Input::ProjectRemoved`.
     RemoveProject {

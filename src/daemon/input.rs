@@ -164,6 +164,8 @@ pub enum Input {
         reply: ReplyId,
         /// What was read there.
         project: Project,
+        /// The path at which a project of this id is registered and from which a link leads to this directory now: it is registered here instead.
+        moved_from: Option<PathBuf>,
     },
     /// A project's record was written, or could not be.
     ProjectRecorded {
@@ -196,6 +198,8 @@ pub enum Input {
     ProjectRead {
         /// Which.
         id: ProjectId,
+        /// The directory that was read; the project may be another one by now.
+        path: PathBuf,
         /// The new definition.
         tasks: Option<Vec<TaskDef>>,
         /// What is wrong with it.

@@ -10,9 +10,9 @@ use serde_json::json;
 use super::handle::Handle;
 use super::input::{Input, Project};
 use super::refusal::{Code, Refusal};
-use crate::config::{Error, ProjectSources, read_project};
+use crate::config::{Error, ProjectSources, read_registered};
 use crate::model::ProjectId;
-use crate::project::{Problem, TaskDef};
+use crate::project::{Problem, Reason, TaskDef};
 
 /// The least time between two looks at the files, whatever the configuration says.
 const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
@@ -23,9 +23,11 @@ pub(super) struct Files {
     seen: DashMap<ProjectId, Seen>,
 }
 
-/// One look at a project's files. It answers callers by itself: the orchestrator may not have got to the input it caused yet.
+/// One look at the files of a registered project. It answers callers by itself: the orchestrator may not have got to the input it caused yet.
 #[derive(Clone)]
 struct Seen {
+    /// The directory that was looked at: a look at another one says nothing of this.
+    path: PathBuf,
     read: Result<ProjectSources, String>,
     /// The tasks of the newest good look, this one or an earlier one.
     good: Option<Arc<Vec<TaskDef>>>,
@@ -44,7 +46,7 @@ impl Files {
     /// The project as its files say now, and where they changed, the input that tells the orchestrator.
     pub(super) async fn refresh(&self, known: &Project) -> (Project, Option<Input>) {
         let Some(read) = off_thread(known.path.clone()).await else { return (known.clone(), None) };
-        let last = self.seen.get(&known.id).map(|seen| seen.clone());
+        let last = self.seen.get(&known.id).filter(|seen| seen.path == known.path).map(|seen| seen.clone());
         let text = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
         if let Some(last) = last.as_ref().filter(|last| last.read == text) {
             return (last.of(known), None);
@@ -59,45 +61,42 @@ impl Files {
             Err(error) => (None, vec![error.problem(".kaged/project.yaml")]),
         };
         let good = tasks.clone().map(Arc::new).or_else(|| last?.good);
-        let seen = Seen { read: text, good, problems: Arc::new(problems.clone()) };
+        let seen = Seen { path: known.path.clone(), read: text, good, problems: Arc::new(problems.clone()) };
         let project = seen.of(known);
         self.seen.insert(known.id.clone(), seen);
-        (project, Some(Input::ProjectRead { id: known.id.clone(), tasks, problems }))
-    }
-
-    /// A directory's project, to be registered.
-    ///
-    /// # Errors
-    /// `invalid_request`: not a directory, no project file, or its problems in `details`.
-    pub(super) async fn read_new(&self, path: &Path) -> Result<Project, Refusal> {
-        let bad = |message: String, reason| Refusal::new(Code::InvalidRequest, message).reason(reason);
-        let shown = path.display();
-        let path = path.canonicalize().map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
-        if !path.is_dir() {
-            return Err(bad(format!("{shown} is not a directory."), "not_a_directory"));
-        }
-        let read =
-            off_thread(path.clone()).await.unwrap_or_else(|| Err(Error::NotFound { path: path.clone() }));
-        let sources = read.map_err(|error| bad(format!("{error}."), "no_project_file"))?;
-        let parsed = sources.parse();
-        let Some(read) = parsed.project.filter(|_| parsed.problems.is_empty()) else {
-            let count = parsed.problems.len();
-            let message = format!("The project file of {shown} has {count} problem(s); see `kas check`.");
-            return Err(bad(message, "project_invalid").detail("problems", problems_json(&parsed.problems)));
-        };
-        let id = read.id.or_else(|| slug_of(&path)).ok_or_else(|| {
-            bad(format!("No id can be made of the name of {shown}: add a `project:` key."), "no_id")
-        })?;
-        let tasks = Arc::new(read.tasks);
-        let seen = Seen { read: Ok(sources), good: Some(tasks.clone()), problems: Arc::default() };
-        self.seen.insert(id.clone(), seen);
-        Ok(Project { id, path, tasks, problems: Arc::default() })
+        let (id, path) = (known.id.clone(), known.path.clone());
+        (project, Some(Input::ProjectRead { id, path, tasks, problems }))
     }
 
     /// Forgets a project, so that its files count as new when they are next looked at.
     pub(super) fn forget(&self, id: &ProjectId) {
         self.seen.remove(id);
     }
+}
+
+/// A directory's project, to be registered. Nothing of it is remembered: whether it will be registered is not decided yet.
+///
+/// # Errors
+/// `invalid_request`: not a directory, no project file, or its problems in `details`.
+pub(super) async fn read_new(path: &Path) -> Result<Project, Refusal> {
+    let bad = |message: String, reason| Refusal::new(Code::InvalidRequest, message).reason(reason);
+    let shown = path.display();
+    let path = path.canonicalize().map_err(|error| bad(format!("{shown}: {error}"), "not_found"))?;
+    if !path.is_dir() {
+        return Err(bad(format!("{shown} is not a directory."), "not_a_directory"));
+    }
+    let read = off_thread(path.clone()).await.unwrap_or_else(|| Err(Error::NotFound { path: path.clone() }));
+    let sources = read.map_err(|error| bad(format!("{error}."), "no_project_file"))?;
+    let parsed = sources.parse();
+    let Some(read) = parsed.project.filter(|_| parsed.problems.is_empty()) else {
+        let count = parsed.problems.len();
+        let message = format!("The project file of {shown} has {count} problem(s); see `kas check`.");
+        return Err(bad(message, "project_invalid").detail("problems", problems_json(&parsed.problems)));
+    };
+    let id = read.id.or_else(|| slug_of(&path)).ok_or_else(|| {
+        bad(format!("No id can be made of the name of {shown}: add a `project:` key."), "no_id")
+    })?;
+    Ok(Project { id, path, tasks: Arc::new(read.tasks), problems: Arc::default() })
 }
 
 /// Looks at every project's files from time to time, so that a change is told without anybody asking.
@@ -114,7 +113,7 @@ pub(super) async fn poll(handle: Handle) {
 
 async fn off_thread(path: PathBuf) -> Option<Result<ProjectSources, Error>> {
     let read =
-        tokio::task::spawn_blocking(move || read_project(&path).map(|sources| sources.named_from(&path)))
+        tokio::task::spawn_blocking(move || read_registered(&path).map(|sources| sources.named_from(&path)))
             .await;
     read.inspect_err(|error| tracing::error!(%error, "reading a project file failed")).ok()
 }
@@ -142,6 +141,7 @@ pub fn problems_json(problems: &[Problem]) -> serde_json::Value {
             "path": problem.path,
             "message": problem.message,
             "hint": problem.hint,
+            "reason": problem.reason.map(Reason::word),
         })
     };
     problems.iter().map(one).collect()

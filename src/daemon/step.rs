@@ -1,5 +1,7 @@
 //! The one place that decides: an input and the time in, effects out. No I/O, no clock.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use super::effect::{Effect, RunEffect};
@@ -30,11 +32,13 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
         Input::Finished { id, result } => finished(state, id, result),
         Input::Stop { reply, actor, id } => stop(state, reply, &actor, id, now),
         Input::Delete { reply, target } => delete(state, reply, target),
-        Input::AddProject { reply, project } => add_project(state, reply, project),
+        Input::AddProject { reply, project, moved_from } => add_project(state, reply, project, moved_from),
         Input::ProjectRecorded { reply, project, result } => project_recorded(state, reply, project, result),
         Input::RemoveProject { reply, actor, id } => remove_project(state, reply, &actor, id, now),
         Input::ProjectRemoved { reply, id, result } => project_removed(state, reply, &id, result),
-        Input::ProjectRead { id, tasks, problems } => project_read(state, &id, tasks, problems, now),
+        Input::ProjectRead { id, path, tasks, problems } => {
+            project_read(state, (&id, &path), tasks, problems, now)
+        }
         Input::Turn { reply } => answer(reply, Ok(Reply::Done)),
         Input::Limits(limits) => {
             state.limits = limits;
@@ -91,8 +95,7 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
         return Err(no_such("project", project));
     }
     if state.removing.contains_key(project) {
-        let message = format!("Project {project} is being removed.");
-        return Err(Refusal::new(Code::Conflict, message).reason("removing"));
+        return Err(being_removed(project));
     }
     let mine = |run: &&Instance| run.launched_by == operator;
     let load =
@@ -100,6 +103,10 @@ fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), 
     state.limits.allow(load).map_err(|over| {
         Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
+}
+
+fn being_removed(project: &ProjectId) -> Refusal {
+    Refusal::new(Code::Conflict, format!("Project {project} is being removed.")).reason("removing")
 }
 
 fn question(
@@ -434,6 +441,12 @@ fn stop(state: &mut State, reply: ReplyId, actor: &Actor, id: InstanceId, now: T
         let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is not running."));
         return answer(reply, Err(refusal.reason("not_running")));
     };
+    if live.phase == Phase::Finishing && live.run.stop.is_none() {
+        let state = live.run.instance.state;
+        let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {state}."));
+        return answer(reply, Err(refusal.reason("not_running")));
+    }
+    // One that is being stopped already is told to everybody who asks when its end is stored.
     live.waiting.push(reply);
     ask_to_stop(live, actor, now)
 }
@@ -473,11 +486,14 @@ fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect
 
 // ---- projects
 
-fn add_project(state: &State, reply: ReplyId, project: Project) -> Vec<Effect> {
+fn add_project(state: &State, reply: ReplyId, project: Project, moved_from: Option<PathBuf>) -> Vec<Effect> {
     let same_path = state.projects.values().find(|known| known.path == project.path);
-    let same_id = state.projects.get(&project.id);
+    let same_id = state.projects.get(&project.id).filter(|known| Some(&known.path) != moved_from.as_ref());
+    if state.removing.contains_key(&project.id) {
+        return answer(reply, Err(being_removed(&project.id)));
+    }
     let Some(known) = same_path.or(same_id) else {
-        return vec![Effect::RecordProject { reply, project }];
+        return vec![Effect::RecordProject { reply, project, moved_from }];
     };
     let (id, here, there) = (&known.id, project.path.display(), known.path.display());
     let (message, reason) = if known.path == project.path {
@@ -543,12 +559,13 @@ fn project_removed(
 
 fn project_read(
     state: &mut State,
-    id: &ProjectId,
+    (id, path): (&ProjectId, &Path),
     tasks: Option<Vec<TaskDef>>,
     problems: Vec<crate::project::Problem>,
     now: TimeMs,
 ) -> Vec<Effect> {
-    let Some(project) = state.projects.get_mut(id) else { return Vec::new() };
+    // What was read of the directory that had this id before is not this one's.
+    let Some(project) = state.projects.get_mut(id).filter(|it| it.path == path) else { return Vec::new() };
     let same_tasks = tasks.as_ref().is_none_or(|tasks| *tasks == *project.tasks);
     if same_tasks && problems == *project.problems {
         return Vec::new();
@@ -695,7 +712,7 @@ mod tests {
                 RunEffect::Finish { run, events, .. } => {
                     let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
                     let error = run.instance.error.map_or("-", ErrorWord::word);
-                    let code = run.instance.exit.map(Exit::code);
+                    let code = run.instance.exit_code();
                     format!("finish {} {code:?} {error} {}", run.instance.state, kinds.join(","))
                 }
                 RunEffect::Release => "release".to_owned(),
@@ -835,6 +852,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_while_an_end_is_stored_is_told_what_it_came_to() {
+        let ask = |n| Input::Stop { reply: ReplyId(n), actor: ada(), id: id(1) };
+        let ended = |cause| ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), cause));
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        step(&mut state, Input::Shim { id: id(1), report: ended(Cause::Itself) }, NOW);
+        assert_eq!(words(&step(&mut state, ask(8), NOW)), ["reply 8 not_running"], "it ended by itself");
+        step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        running(&mut state, 1);
+        step(&mut state, ask(8), NOW);
+        step(&mut state, Input::Shim { id: id(1), report: ended(Cause::Stop) }, NOW);
+        assert!(step(&mut state, ask(9), NOW).is_empty(), "it was stopped, and that is stored first");
+        let finished = step(&mut state, Input::Finished { id: id(1), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["reply 8 ok", "reply 9 ok", "release", "cull"]);
+    }
+
+    #[test]
     fn a_stop_that_meets_an_end_is_answered_when_nothing_of_the_tree_lives() {
         let mut state = state(BackendKind::Pty);
         running(&mut state, 1);
@@ -843,7 +877,7 @@ mod tests {
         let report = |report| Input::Shim { id: id(1), report };
         assert!(step(&mut state, report(ShimReport::Exited(record())), NOW).is_empty());
         let ended = step(&mut state, report(ShimReport::Ended(record())), NOW);
-        assert_eq!(words(&ended), ["finish stopped None - task.stopped"]);
+        assert_eq!(words(&ended), ["finish stopped Some(0) - task.stopped"]);
     }
 
     #[test]
@@ -991,8 +1025,16 @@ mod tests {
             tasks: Arc::default(),
             problems: Arc::default(),
         };
-        let effects = step(&mut state, Input::AddProject { reply: ReplyId(1), project }, NOW);
+        let add = |project: &Project, moved_from: Option<&str>| Input::AddProject {
+            reply: ReplyId(1),
+            project: project.clone(),
+            moved_from: moved_from.map(Into::into),
+        };
+        let effects = step(&mut state, add(&project, None), NOW);
         assert_eq!(words(&effects), ["reply 1 id_taken"]);
+        // A link that leads here from another directory than the registered one makes no difference; from that one it does.
+        assert_eq!(words(&step(&mut state, add(&project, Some("/other")), NOW)), ["reply 1 id_taken"]);
+        assert_eq!(words(&step(&mut state, add(&project, Some("/demo")), NOW)), ["record project"]);
         let Effect::Reply { answer, .. } = &effects[0] else { panic!("{effects:?}") };
         let message = &answer.as_ref().as_ref().unwrap_err().message;
         assert!(message.contains("/demo") && message.contains("/elsewhere"), "{message}");
@@ -1002,7 +1044,14 @@ mod tests {
     fn a_bad_edit_keeps_the_last_good_tasks_and_is_told_once() {
         let mut state = state(BackendKind::Pty);
         let problem = crate::project::Source::new("project.yaml", "x").problem(0..0, "bad");
-        let read = || Input::ProjectRead { id: demo(), tasks: None, problems: vec![problem.clone()] };
+        let read_at = |path: &str| Input::ProjectRead {
+            id: demo(),
+            path: path.into(),
+            tasks: None,
+            problems: vec![problem.clone()],
+        };
+        assert!(step(&mut state, read_at("/elsewhere"), NOW).is_empty(), "another directory's");
+        let read = || read_at("/demo");
         assert_eq!(words(&step(&mut state, read(), NOW)), ["events"]);
         assert!(step(&mut state, read(), NOW).is_empty());
         let project = &state.projects[&demo()];

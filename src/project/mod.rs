@@ -16,7 +16,7 @@ mod tree;
 mod value;
 
 pub use parse::{MAX_PROBLEMS, Parsed, parse};
-pub use problem::Problem;
+pub use problem::{PROJECT_MOVED, Problem, Reason};
 pub use render::render;
 pub use resolve::{Project, TaskDef};
 pub use schema::SCHEMA;

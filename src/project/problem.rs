@@ -3,6 +3,26 @@
 use std::fmt;
 use std::ops::Range;
 
+/// The word for a registered directory to which a link leads now, so that another one may be read and run in its name.
+pub const PROJECT_MOVED: &str = "project_moved";
+
+/// A problem that is not about the text of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The way to the registered directory is a link now.
+    ProjectMoved,
+}
+
+impl Reason {
+    /// The stable word on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ProjectMoved => PROJECT_MOVED,
+        }
+    }
+}
+
 /// What is wrong, where, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -19,21 +39,23 @@ pub struct Problem {
     /// What is wrong.
     pub message: String,
     /// What to do, when that is known.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
+    /// What programs must tell apart; problems of a file's text have none.
+    pub reason: Option<Reason>,
 }
 
 impl Problem {
     /// The same with this advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
     /// The same with this advice, if there is any.
     #[must_use]
     pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.or(self.hint);
+        self.hint = hint.map(String::into_boxed_str).or(self.hint);
         self
     }
 

@@ -59,6 +59,7 @@ impl Source {
             path: String::new(),
             message: message.into(),
             hint: None,
+            reason: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The store's face.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -201,13 +201,18 @@ impl Store {
 
     // ---- projects
 
-    /// Registers a project.
+    /// Registers a project; one that is registered at `moved_from` gets the new path and keeps its runs.
     ///
     /// # Errors
     /// [`Error::Conflict`] naming both directories when the id is taken, or when the directory is registered.
-    pub async fn add_project(&self, project: Registered, events: Vec<NewEvent>) -> Result<(), Error> {
+    pub async fn add_project(
+        &self,
+        project: Registered,
+        moved_from: Option<PathBuf>,
+        events: Vec<NewEvent>,
+    ) -> Result<(), Error> {
         self.write(move |conn| {
-            projects::add(conn, &project)?;
+            projects::add(conn, &project, moved_from.as_deref())?;
             events::append(conn, &events).map(drop)
         })
         .await

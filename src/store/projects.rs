@@ -1,5 +1,7 @@
 //! Registered projects.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use super::row::{all, first, parsed, path, path_value, time};
@@ -9,8 +11,16 @@ use crate::model::ProjectId;
 /// Projects registered at one time; one more is refused.
 const CAP: i64 = 256;
 
-pub(super) fn add(conn: &Connection, project: &Registered) -> Result<(), Error> {
-    for known in list(conn)? {
+pub(super) fn add(conn: &Connection, project: &Registered, moved_from: Option<&Path>) -> Result<(), Error> {
+    let known = list(conn)?;
+    if known.iter().any(|known| known.id == project.id && Some(known.path.as_path()) == moved_from)
+        && known.iter().all(|known| known.path != project.path)
+    {
+        let moved = params![project.id.as_str(), path_value(&project.path), project.registered_at.0];
+        conn.execute("UPDATE projects SET path = ?2, registered_at = ?3 WHERE id = ?1", moved)?;
+        return Ok(());
+    }
+    for known in known {
         if known.id == project.id {
             let (new, old) = (project.path.display(), known.path.display());
             return Err(Error::Conflict(format!("{new}: the id {} is taken by {old}", known.id)));

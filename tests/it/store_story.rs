@@ -76,7 +76,7 @@ fn record(n: u64, task: Option<&str>) -> Record {
 async fn new_store(path: &Path) -> Store {
     let store = Store::open(path).unwrap();
     let demo = Registered { id: project(), path: "/srv/demo".into(), registered_at: TimeMs(1) };
-    store.add_project(demo, Vec::new()).await.unwrap();
+    store.add_project(demo, None, Vec::new()).await.unwrap();
     store
 }
 
@@ -367,7 +367,7 @@ async fn a_project_id_or_directory_is_taken_once() {
     let (_dir, store) = temp_store().await;
     let add = |id: &str, path: &str| {
         let project = Registered { id: id.parse().unwrap(), path: path.into(), registered_at: TimeMs(2) };
-        store.add_project(project, Vec::new())
+        store.add_project(project, None, Vec::new())
     };
     let Err(Error::Conflict(text)) = add("demo", "/other").await else { panic!("taken twice") };
     assert!(text.contains("/other") && text.contains("/srv/demo"), "{text}");

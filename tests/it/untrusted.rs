@@ -4,6 +4,7 @@ mod budgets;
 mod cwd;
 mod env;
 mod lines;
+mod moved;
 mod sql;
 mod terminal;
 mod tmux;

@@ -136,6 +136,8 @@ pub(in crate::api) struct Problem {
     path: String,
     message: String,
     hint: Option<String>,
+    /// `project_moved`, or nothing.
+    reason: Option<&'static str>,
 }
 
 impl From<&project::Problem> for Problem {
@@ -146,7 +148,8 @@ impl From<&project::Problem> for Problem {
             column: it.column,
             path: it.path.clone(),
             message: it.message.clone(),
-            hint: it.hint.clone(),
+            hint: it.hint.as_deref().map(str::to_owned),
+            reason: it.reason.map(project::Reason::word),
         }
     }
 }

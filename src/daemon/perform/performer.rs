@@ -86,8 +86,8 @@ impl Performer {
                 let answer = it.delete(target).await;
                 it.shared.replies.answer(reply, answer);
             }),
-            Effect::RecordProject { reply, project } => self.apart(move |it| async move {
-                let result = it.record_project(&project.id, project.path.clone()).await;
+            Effect::RecordProject { reply, project, moved_from } => self.apart(move |it| async move {
+                let result = it.record_project(&project.id, project.path.clone(), moved_from).await;
                 it.wake(Input::ProjectRecorded { reply, project, result }).await;
             }),
             Effect::RemoveProject { reply, id } => self.apart(move |it| async move {
@@ -162,12 +162,18 @@ impl Performer {
         }
     }
 
-    async fn record_project(&self, id: &ProjectId, path: PathBuf) -> Result<(), Refusal> {
+    async fn record_project(
+        &self,
+        id: &ProjectId,
+        path: PathBuf,
+        moved_from: Option<PathBuf>,
+    ) -> Result<(), Refusal> {
         let now = TimeMs::now();
+        let change = if moved_from.is_some() { "moved" } else { "added" };
         let event =
-            NewEvent::new(crate::model::EventKind::ProjectChanged, now).project(id).detail("change", "added");
+            NewEvent::new(crate::model::EventKind::ProjectChanged, now).project(id).detail("change", change);
         let registered = Registered { id: id.clone(), path, registered_at: now };
-        Ok(self.shared.store.add_project(registered, vec![event]).await?)
+        Ok(self.shared.store.add_project(registered, moved_from, vec![event]).await?)
     }
 
     async fn remove_project(&self, id: &ProjectId) -> Result<(), Refusal> {

@@ -171,7 +171,7 @@ impl Callers {
             Request::Add(project) => {
                 let it = self.project(project);
                 let reply = self.expect(request, None);
-                Some(Input::AddProject { reply, project: it })
+                Some(Input::AddProject { reply, project: it, moved_from: None })
             }
             Request::Remove(project) => {
                 let id = PROJECTS[project].parse().unwrap();
@@ -183,7 +183,7 @@ impl Callers {
                 self.files.insert(project, (1 + keeps % 3, version + 1));
                 let it = self.project(project);
                 let tasks = (version % 4 != 3).then(|| it.tasks.to_vec());
-                Some(Input::ProjectRead { id: it.id, tasks, problems: Vec::new() })
+                Some(Input::ProjectRead { id: it.id, path: it.path, tasks, problems: Vec::new() })
             }
             Request::Limits(limits) => Some(Input::Limits(limits)),
         };

@@ -206,7 +206,7 @@ impl Daemon {
             Effect::Delete { reply, target } => {
                 self.begin(Job::Delete { reply, target, ticket: None }, world)
             }
-            Effect::RecordProject { reply, project } => {
+            Effect::RecordProject { reply, project, moved_from: _ } => {
                 self.begin(Job::AddProject { reply, project, ticket: None }, world);
             }
             Effect::RemoveProject { reply, id } => {

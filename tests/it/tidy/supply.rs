@@ -162,9 +162,9 @@ fn every_promise_and_every_threat_has_its_test() {
     assert_eq!(unheld(&promises, &tests), Vec::<String>::new());
     assert!(promises.matches("::").count() > 10, "the promises name their tests");
     assert_eq!(unheld(&threats, &tests), Vec::<String>::new());
-    let numbers = (1..=15).chain(20..=39).map(|number| format!("| S{number} |"));
+    let numbers = (1..=15).chain(20..).map(|number| format!("| S{number} |"));
     let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| S")).collect();
-    assert_eq!(rows.len(), 35);
+    assert!(rows.len() >= 37, "a threat is gone");
     for (number, row) in numbers.zip(rows) {
         let tests = row.rsplit(" | ").next().unwrap();
         assert!(row.starts_with(&number) && (tests.contains("::") || tests.contains(".mjs")), "{row}");

@@ -11,6 +11,7 @@ export interface Problem {
   message: string;
   /** What to do about it. */
   hint?: string | null;
+  reason?: string | null;
 }
 
 export interface Project {
