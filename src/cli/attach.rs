@@ -13,7 +13,7 @@ use super::filter::{Filter, Policy};
 use super::output::code;
 use super::tty::{self, FRESH, Keyboard, Raw};
 use crate::client::{End, Mode, Run, Seen, Watch};
-use crate::model::{BackendKind, Size};
+use crate::model::{BackendKind, RunState, Size};
 
 /// How long a first detach key waits for the second before it goes to the program.
 const KEY_WAIT: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     let told = match &left {
         Ok(Left::Detached) => "detached".to_owned(),
         Ok(Left::Told) => "detached (this terminal is closing)".to_owned(),
-        Ok(Left::Ended(end)) => ending(&run, end),
+        Ok(Left::Ended(end)) => ending(&run, end, &context).await,
         Err(_) => String::new(),
     };
     left?;
@@ -66,7 +66,15 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     Ok(code::OK)
 }
 
-fn ending(run: &Run, end: &End) -> String {
+/// How it ended; where there is no code the record says why, unless it is deleted by now.
+async fn ending(run: &Run, end: &End, context: &Context<'_>) -> String {
+    if end.state == RunState::Failed
+        && end.exit_code.is_none()
+        && let Ok(json) = context.client.get(&format!("/api/v1/tasks/{}", run.id)).await
+        && let Ok(run) = Run::of(json)
+    {
+        return format!("{} {}", run.name(), super::wait::outcome(&run));
+    }
     let how = match (&end.signal, end.exit_code) {
         (Some(signal), _) => format!(" ({signal})"),
         (None, Some(own)) => format!(" (exit code {own})"),

@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 use super::context::{Context, MAX_LISTED};
 use super::error::Error;
 use super::output::code;
-use super::table::{span, write};
+use super::table::{cut, span, write};
 use super::tty;
 use crate::client::Run;
 use crate::model::TimeMs;
+
+/// Of a cause, so many characters are listed; `kas wait` and `--json` tell all of it.
+const WHY_CHARS: usize = 60;
 
 /// List runs: of this project, or of all when not in one
 #[derive(Debug, clap::Args)]
@@ -64,8 +67,9 @@ fn show(runs: &[Run], with_project: bool, context: &mut Context<'_>) -> Result<(
 }
 
 fn state(run: &Run) -> String {
-    match (&run.signal, run.exit_code, &run.error) {
-        (Some(how), ..) | (None, None, Some(how)) => format!("{} ({how})", run.state),
+    match (&run.signal, run.exit_code, run.error_text.as_ref().or(run.error.as_ref())) {
+        (Some(how), ..) => format!("{} ({how})", run.state),
+        (None, None, Some(why)) => format!("{}: {}", run.state, cut(why, WHY_CHARS)),
         (None, Some(own), _) if own != 0 => format!("{} ({own})", run.state),
         (None, Some(_), _) | (None, None, None) => run.state.to_string(),
     }

@@ -47,6 +47,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         }
         printer.go_live()?;
     }
+    say_why(&run, args.follow, &mut context).await?;
     Ok(code::OK)
 }
 
@@ -59,6 +60,18 @@ async fn as_json(run: &Run, follow: bool, context: &mut Context<'_>) -> Result<u
     let lines = context.client.get(&path).await?;
     context.output.json(&json!({"instance": run.json, "transcript": lines}))?;
     Ok(code::OK)
+}
+
+/// A run that never began, or was lost, has less output than its reader expects: the cause is said beside it.
+async fn say_why(run: &Run, followed: bool, context: &mut Context<'_>) -> Result<(), Error> {
+    let path = format!("/api/v1/tasks/{}", run.id);
+    let ended = match followed && !run.state.is_terminal() {
+        // It may be deleted by now; what it wrote was shown.
+        true => context.client.get(&path).await.ok().map(Run::of).transpose()?,
+        false => Some(run.clone()),
+    };
+    let why = ended.filter(|run| run.error.is_some());
+    why.map_or(Ok(()), |run| context.remark(&format!("{} {}", run.name(), super::wait::outcome(&run))))
 }
 
 /// Prints a watched run to its end.

@@ -123,5 +123,5 @@ async fn wait(run: Run, raw: bool, mut context: Context<'_>) -> Result<u8, Error
     } else if run.exit_code.is_none() || run.signal.is_some() {
         context.remark(&format!("{} {}", run.name(), outcome(&run)))?;
     }
-    Ok(exit_code(run.state, run.exit_code))
+    Ok(exit_code(run.state, run.exit_code, run.signal.as_deref()))
 }

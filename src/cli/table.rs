@@ -37,7 +37,8 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-fn cut(text: &str, room: usize) -> String {
+/// A text of at most `room` characters; one that was longer ends with an ellipsis.
+pub(super) fn cut(text: &str, room: usize) -> String {
     if length(text) <= room {
         return text.to_owned();
     }

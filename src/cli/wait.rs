@@ -10,7 +10,7 @@ use super::error::Error;
 use super::output::code;
 use super::table::span;
 use crate::client::{Client, Error as ClientError, Frame, Run, Socket};
-use crate::model::RunState;
+use crate::model::{RunState, signal_number};
 
 /// How long a daemon that went away is looked for.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
@@ -18,8 +18,6 @@ const RECONNECT_FOR: Duration = Duration::from_secs(60);
 const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 /// An event lost on the way costs no more than this.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
-/// 128 + SIGTERM: what a stop sends. The code of a stopped run whose own is not known.
-const STOPPED: u8 = 143;
 
 /// Wait until a run has ended, and end with its code (128+n for a signal)
 #[derive(Debug, clap::Args)]
@@ -50,7 +48,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     };
     let sentence = format!("{} {}", run.name(), outcome(&run));
     context.print(&run.json, &sentence)?;
-    Ok(exit_code(run.state, run.exit_code))
+    Ok(exit_code(run.state, run.exit_code, run.signal.as_deref()))
 }
 
 /// The run's record once it has ended.
@@ -100,13 +98,13 @@ async fn next_event(socket: &mut Socket, id: &str) -> Result<(), ClientError> {
     }
 }
 
-/// The exit code that stands for the end of a run: its own, if it has one.
-pub(super) fn exit_code(state: RunState, own: Option<i32>) -> u8 {
-    match (own.and_then(|own| u8::try_from(own).ok()), state) {
-        (Some(own), _) => own,
-        (None, RunState::Done) => code::OK,
-        (None, RunState::Stopped) => STOPPED,
-        (None, RunState::Failed | RunState::Starting | RunState::Running) => code::FAILED,
+/// The exit code that stands for the end of a run: its own if it has one, 128+n if signal n ended it.
+pub(super) fn exit_code(state: RunState, own: Option<i32>, signal: Option<&str>) -> u8 {
+    let own = own.and_then(|own| u8::try_from(own).ok());
+    match own.or_else(|| signal.and_then(signal_number).map(|number| 128 + number)) {
+        Some(own) => own,
+        None if state == RunState::Done => code::OK,
+        None => code::FAILED,
     }
 }
 
@@ -119,8 +117,9 @@ pub(super) fn outcome(run: &Run) -> String {
         (None, None, Some(error)) => format!(" ({error})"),
         (None, None, None) => String::new(),
     };
+    let why = run.error_text.as_ref().map(|text| format!(": {text}"));
     let time = run.duration_ms.map(|ms| format!(" after {}", span(ms)));
-    format!("{}{how}{}", run.state, time.unwrap_or_default())
+    format!("{}{how}{}{}", run.state, time.unwrap_or_default(), why.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -129,11 +128,14 @@ mod tests {
 
     #[test]
     fn the_own_code_wins() {
-        assert_eq!(exit_code(RunState::Done, Some(0)), 0);
-        assert_eq!(exit_code(RunState::Failed, Some(137)), 137);
-        assert_eq!(exit_code(RunState::Stopped, Some(0)), 0);
-        assert_eq!(exit_code(RunState::Stopped, None), 143);
-        assert_eq!(exit_code(RunState::Failed, None), 1);
+        assert_eq!(exit_code(RunState::Done, Some(0), None), 0);
+        assert_eq!(exit_code(RunState::Failed, Some(137), Some("SIGKILL")), 137);
+        assert_eq!(exit_code(RunState::Stopped, Some(0), None), 0);
+        assert_eq!(exit_code(RunState::Stopped, Some(3), None), 3);
+        assert_eq!(exit_code(RunState::Stopped, None, Some("SIGTERM")), 143);
+        assert_eq!(exit_code(RunState::Stopped, None, Some("SIGKILL")), 137);
+        assert_eq!(exit_code(RunState::Stopped, None, None), 1);
+        assert_eq!(exit_code(RunState::Failed, None, None), 1);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Run {
     pub signal: Option<String>,
     /// Why there is no code, if there is none.
     pub error: Option<String>,
+    /// The same in words.
+    pub error_text: Option<String>,
     /// Epoch milliseconds.
     pub launched_at: i64,
     /// How long it ran, once it ended.
@@ -64,6 +66,7 @@ impl Run {
             exit_code: json["exit_code"].as_i64().and_then(|code| code.try_into().ok()),
             signal: maybe("signal"),
             error: maybe("error"),
+            error_text: maybe("error_text"),
             launched_at: integer(&json, "launched_at")?,
             duration_ms: json["duration_ms"].as_i64(),
             json,

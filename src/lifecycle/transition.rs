@@ -211,7 +211,7 @@ mod tests {
         );
         assert_eq!(run.instance.stopped_at, Some(TimeMs(90)));
         check(&[started.clone(), stop(), exit(Exit::Code(3))], RunState::Stopped, Some(3), &audit);
-        for (signal, name) in [(1, "SIGHUP"), (9, "SIGKILL"), (15, "SIGTERM")] {
+        for (signal, name) in [(1, "SIGHUP"), (2, "SIGINT"), (9, "SIGKILL"), (15, "SIGTERM")] {
             let end = exit(Exit::Signal(signal));
             let run = check(&[stop(), started.clone(), end], RunState::Stopped, None, &audit);
             assert_eq!(run.instance.signal().as_deref(), Some(name));

@@ -189,8 +189,8 @@ fn signal_name(number: u8) -> String {
     }
 }
 
-/// The signals that a stop sends, or a window that closes: SIGHUP, SIGKILL, SIGTERM.
-const STOP_SIGNALS: [u8; 3] = [1, 9, 15];
+/// The signals that a stop sends, in a window also by its interrupt key, or a window that closes: SIGHUP, SIGINT, SIGKILL, SIGTERM.
+const STOP_SIGNALS: [u8; 4] = [1, 2, 9, 15];
 
 /// The number of a signal by the name that [`Exit::signal_name`] gives it.
 #[must_use]
@@ -298,6 +298,23 @@ mod tests {
             assert_eq!(word.word().parse(), Ok(word));
         }
         assert!("lost".parse::<RunState>().is_err());
+    }
+
+    #[test]
+    fn a_cause_is_one_visible_line() {
+        let check = |text: &str, expect: &str| assert_eq!(cause_text(text), expect);
+        check("argument list too long", "Argument list too long");
+        check(" cannot\n  enter \u{1b}[31m/x ", "Cannot enter \\u{1b}[31m/x");
+        check("", "");
+        assert_eq!(cause_text(&"é".repeat(900)).chars().count(), CAUSE_CHARS);
+    }
+
+    #[test]
+    fn signals_are_known_by_their_names() {
+        for number in 1..=64 {
+            assert_eq!(signal_number(&signal_name(number)), Some(number));
+        }
+        assert_eq!(signal_number("SIGNONE"), None);
     }
 
     #[test]

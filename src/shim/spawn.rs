@@ -41,7 +41,11 @@ pub(super) struct SpawnError {
 
 impl SpawnError {
     fn new(what: impl std::fmt::Display, error: &io::Error) -> Self {
-        Self { errno: error.raw_os_error(), text: format!("{what}: {error}") }
+        let (errno, words) = (error.raw_os_error(), error.to_string());
+        // The number is beside it.
+        let words =
+            errno.and_then(|errno| words.strip_suffix(&format!(" (os error {errno})"))).unwrap_or(&words);
+        Self { errno, text: format!("{what}: {words}") }
     }
 }
 

@@ -22,6 +22,7 @@ macro_rules! stories {
                 lifecycle::a_task_runs_and_is_done,
                 lifecycle::a_failing_task_has_failed_with_its_code,
                 lifecycle::a_task_is_stopped,
+                lifecycle::an_end_is_told_as_it_was,
                 lifecycle::a_stop_ends_the_whole_tree,
                 lifecycle::an_ad_hoc_command_runs_in_the_project,
                 lifecycle::a_transcript_is_kept_in_every_form,

@@ -87,16 +87,51 @@ pub(super) async fn a_task_is_stopped(backend: Backend) {
     let stopped = world.stop(&id).await;
     assert_eq!((&stopped["id"], &stopped["state"]), (&json!(id), &json!("stopped")));
     assert_eq!((&stopped["exit_code"], &stopped["error"]), (&Value::Null, &Value::Null));
-    assert_eq!(stopped["signal"], "SIGTERM");
+    // In a window a stop presses the interrupt key first.
+    let signal = if backend == Backend::Pty { "SIGTERM" } else { "SIGINT" };
+    assert_eq!(stopped["signal"], signal);
     assert!(stopped["stopped_at"].as_i64() >= stopped["launched_at"].as_i64());
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it lives");
     let told = events.about("task.stopped", &id).await;
-    assert_eq!((&told["project_id"], &told["signal"]), (&json!("demo"), &json!("SIGTERM")));
+    assert_eq!((&told["project_id"], &told["signal"]), (&json!("demo"), &json!(signal)));
     assert_eq!(world.instance(&id).await, stopped);
     world.post(&format!("/api/v1/tasks/{id}/stop"), json!({})).await.refused(409, "conflict", "not_running");
     let absent = "/api/v1/tasks/01ARZ3NDEKTSV4RRFFQ69G5FAV/stop";
     assert_eq!(world.post(absent, json!({})).await.expect(404)["error"]["code"], "not_found");
     assert_eq!(&world.transcript(&id).await.1[..4], b"up\r\n");
+}
+
+/// A stopped run has the code that its program ended with, 0 too, and a run that never began has the cause in words, wherever it is told.
+pub(super) async fn an_end_is_told_as_it_was(backend: Backend) {
+    let world = World::new(backend);
+    let project = world.project("demo", TASKS).await;
+    for code in [0, 7] {
+        let command = format!("trap 'exit {code}' INT TERM; echo up; while :; do sleep 0.05; done");
+        let id = world.run_command(&project, &command).await;
+        let mut viewer = Viewer::open(&world, &project).await;
+        let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "view"})).await;
+        viewer.follow(&mut seen, |seen| seen.bytes.ends_with(b"up\r\n")).await;
+        let mut events = world.events(None).await;
+        let stopped = world.stop(&id).await;
+        let told = (&stopped["state"], &stopped["exit_code"], &stopped["signal"], &stopped["error_text"]);
+        assert_eq!(told, (&json!("stopped"), &json!(code), &Value::Null, &Value::Null), "{stopped}");
+        assert_eq!(events.about("task.stopped", &id).await["exit_code"], code);
+        viewer.follow(&mut seen, |seen| seen.exit.is_some()).await;
+        assert_eq!(seen.exit.unwrap()["exit_code"], code);
+    }
+    // 128 KiB are the most of one argument (execve(2)), and a body may have less: the variable comes from the project's file.
+    let big = format!(
+        "project: demo\ntasks:\n  big:\n    command: 'true'\n    env: {{ BIG: '{}' }}\n",
+        "y".repeat(132_000)
+    );
+    std::fs::write(world.path("demo/.kaged/project.yaml"), big).unwrap();
+    let mut events = world.events(None).await;
+    let id = world.run_task(&project, "big").await;
+    let failed = world.until_ended(&id).await;
+    assert_eq!((&failed["error"], &failed["exit_code"]), (&json!("spawn_failed"), &Value::Null), "{failed}");
+    let why = failed["error_text"].as_str().unwrap();
+    assert!(why.contains("Argument list too long"), "{why}");
+    assert_eq!(events.about("task.exited", &id).await["error_text"], why);
 }
 
 /// One child ignores TERM, one fled into a session of its own, and both are ended before the answer comes.

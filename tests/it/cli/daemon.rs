@@ -102,7 +102,28 @@ fn a_day_with(backend: &str) {
     assert_eq!(kas("rm echo").code, Some(7), "it runs");
     let new = kas("restart echo --json").json();
     assert_eq!(new["restarted_from"], run["id"]);
+    // What ended it, not what a stop sends: its own code, or the signal's.
     assert_eq!(kas("stop echo --json").json()["state"], "stopped");
+    let signal = if backend == "tmux" { 2 } else { 15 };
+    assert_eq!(kas("wait echo").code, Some(128 + signal));
+    let polite = home.kas_in(
+        &demo,
+        &["run", "--json", "--", "trap 'exit 4' INT TERM; echo up; while :; do sleep 0.05; done"],
+    );
+    let polite = polite.json()["id"].as_str().unwrap().to_owned();
+    let mut up = home.command(&demo, &["logs", "-f", &polite]).stdout(Stdio::piped()).spawn().unwrap();
+    up.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+    assert_eq!(kas(&format!("stop {polite}")).code, Some(0));
+    assert_eq!((kas(&format!("wait {polite}")).code, up.wait().unwrap().success()), (Some(4), true));
+    // What did not begin says why, wherever it is looked at.
+    let file = demo.join(".kaged/project.yaml");
+    let big = format!("  big: {{command: 'true', env: {{BIG: {}}}}}\n", "y".repeat(132_000));
+    fs::write(&file, format!("{}\n{big}", fs::read_to_string(&file).unwrap().trim_end())).unwrap();
+    let too_long = home.kas_in(&demo, &["run", "--wait", "big"]);
+    assert_eq!((too_long.code, too_long.stdout.as_str()), (Some(1), ""), "{too_long:?}");
+    for said in [too_long.stderr, kas("wait big").stdout, kas("logs big").stderr, kas("ps -a").stdout] {
+        assert!(said.contains("rgument list too long") || said.contains("are too large"), "{said}");
+    }
     assert_eq!(kas("stop echo").code, Some(7), "it does not run");
     assert_eq!(kas(&format!("rm {}", new["id"].as_str().unwrap())).code, Some(0));
     assert_eq!(kas(&format!("logs {}", new["id"].as_str().unwrap())).code, Some(3));

@@ -27,11 +27,18 @@ const ERRORS: Record<string, string> = {
   shim_lost: 'its holder was killed',
 };
 
+/** What shells make of a death by the signals of a stop: HUP, INT, KILL, TERM. */
+const BY_A_STOP = [129, 130, 137, 143];
+
 /** What an ended run came to; null while it runs. */
 export function exitBadge(run: Pick<Instance, 'state' | 'exit_code' | 'signal' | 'error'>): Badge | null {
   if (isActive(run.state)) return null;
   const tone = toneOf(run);
-  if (run.state === 'stopped') return { tone, text: 'stopped' };
+  if (run.state === 'stopped') {
+    // A program that answers the stop in its own way has a code that says something.
+    const own = run.exit_code !== null && run.exit_code !== 0 && !BY_A_STOP.includes(run.exit_code);
+    return { tone, text: own ? `stopped: exit ${run.exit_code}` : 'stopped' };
+  }
   if (run.error !== null) return { tone, text: ERRORS[run.error] ?? run.error };
   if (run.signal !== null) return { tone, text: `${run.signal} (${run.exit_code})` };
   return { tone, text: `exit ${run.exit_code ?? '?'}${hint(run.exit_code)}` };
@@ -85,7 +92,8 @@ export function announcements(before: ReadonlyMap<string, RunState>, after: read
   return after.flatMap((run) => {
     const old = before.get(run.id);
     if (old === undefined || old === run.state || (isActive(old) && isActive(run.state))) return [];
-    return [`${labelOf(run)}: ${exitBadge(run)?.text ?? run.state}`];
+    const why = run.error_text === null ? '' : `: ${run.error_text}`;
+    return [`${labelOf(run)}: ${exitBadge(run)?.text ?? run.state}${why}`];
   });
 }
 

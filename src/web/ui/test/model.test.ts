@@ -10,7 +10,7 @@ import { parseSize, usableSize } from '../src/terminal/size';
 
 const run = (id: string, state: RunState, launched_at: number, rest: Partial<Instance> = {}): Instance => ({
   id, project_id: 'p', task_name: 'test', command: 'make', cwd: '/p', state, backend: 'tmux', tmux_session: null, tmux_window: null, pid: null,
-  exit_code: null, signal: null, error: null, launched_at, exited_at: null, stopped_at: null, duration_ms: null, launched_by: 'op', output_bytes: 0,
+  exit_code: null, signal: null, error: null, error_text: null, launched_at, exited_at: null, stopped_at: null, duration_ms: null, launched_by: 'op', output_bytes: 0,
   restarted_from: null, ...rest,
 });
 const task = (name: string, group: string | null): Task => ({
@@ -40,7 +40,10 @@ describe('the badge', () => {
     [{ state: 'failed', exit_code: 137, signal: 'SIGKILL' }, 'SIGKILL (137)', 'failed'],
     [{ state: 'failed', error: 'tmux_crash' }, 'tmux went away', 'failed'],
     [{ state: 'failed', error: 'something_new' }, 'something_new', 'failed'],
-    [{ state: 'stopped', exit_code: 143, signal: 'SIGTERM' }, 'stopped', 'stopped'],
+    [{ state: 'stopped', signal: 'SIGTERM' }, 'stopped', 'stopped'],
+    [{ state: 'stopped', exit_code: 0 }, 'stopped', 'stopped'],
+    [{ state: 'stopped', exit_code: 143 }, 'stopped', 'stopped'],
+    [{ state: 'stopped', exit_code: 3 }, 'stopped: exit 3', 'stopped'],
   ])('of %o', (fields, text, tone) => {
     expect(exitBadge(run('a', 'running', 1, fields))).toEqual(text === null ? null : { text, tone });
   });
@@ -55,6 +58,8 @@ describe('words', () => {
     const before = new Map<string, RunState>([['a', 'running'], ['b', 'starting'], ['c', 'done']]);
     const after = [run('a', 'failed', 1, { exit_code: 2 }), run('b', 'running', 2), run('c', 'done', 3), run('d', 'done', 4)];
     expect(announcements(before, after)).toEqual(['test: exit 2']);
+    const lost = [run('a', 'failed', 1, { error: 'spawn_failed', error_text: 'Argument list too long' })];
+    expect(announcements(before, lost)).toEqual(['test: could not be started: Argument list too long']);
   });
 
   test('for times', () => {

@@ -60,6 +60,7 @@ const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
       <Show when={props.run.task_name !== null}>
         <Tabs project={props.project} runs={siblings()} current={props.run.id} />
       </Show>
+      <Show when={props.run.error_text}>{(why) => <p class="strip warn">{plain(why())}</p>}</Show>
       <div class="panel" id="terminal-panel" role={props.run.task_name === null ? undefined : 'tabpanel'} aria-labelledby={`tab-${props.run.id}`}>
         <Show when={`${props.run.id} ${screenReader()}`} keyed>
           {(_) => untrack(() => (
