@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::BackendError;
-use super::tmux::{Tmux, Window};
+use super::tmux::{Followed, Window};
 use crate::model::Size;
 use crate::shim::Client;
 
@@ -11,13 +11,13 @@ use crate::shim::Client;
 #[derive(Clone)]
 pub struct Holder {
     shim: Client,
-    window: Option<(Window, Tmux)>,
+    window: Option<Followed>,
 }
 
 impl Holder {
     /// A shim, and the window it lives in if it lives in one.
     #[must_use]
-    pub const fn new(shim: Client, window: Option<(Window, Tmux)>) -> Self {
+    pub const fn new(shim: Client, window: Option<Followed>) -> Self {
         Self { shim, window }
     }
 
@@ -36,7 +36,7 @@ impl Holder {
     /// The run's window.
     #[must_use]
     pub fn window(&self) -> Option<&Window> {
-        self.window.as_ref().map(|(window, _)| window)
+        self.window.as_ref().map(Followed::window)
     }
 
     /// Gives bytes to the program, in order, once; waits while it does not read.
@@ -52,8 +52,8 @@ impl Holder {
     /// # Errors
     /// When the shim is gone.
     pub async fn let_go(&self) -> Result<(), BackendError> {
-        if let Some((window, tmux)) = &self.window {
-            tmux.shown(window).await;
+        if let Some(followed) = &self.window {
+            followed.shown().await;
         }
         Ok(self.shim.ack().await?)
     }
@@ -64,7 +64,7 @@ impl Holder {
     /// When tmux or the shim cannot be told.
     pub async fn resize(&self, size: Size) -> Result<(), BackendError> {
         match &self.window {
-            Some((window, tmux)) => tmux.resize(window, size).await,
+            Some(followed) => followed.resize(size).await,
             None => Ok(self.shim.resize(size).await?),
         }
     }

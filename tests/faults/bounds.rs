@@ -3,6 +3,7 @@
 mod crowds;
 mod frames;
 mod offsets;
+mod runs;
 mod viewers;
 
 use std::fs;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kas::backend::BackendError;
-use kas::backend::tmux::{self, Probe, Report, Settings, Tmux, Window, WindowPlan};
+use kas::backend::tmux::{self, Followed, Probe, Report, Settings, Tmux, Window, WindowPlan};
 use kas::broker::{Channel, Read};
 use kas::config::{BackendChoice, Config, Env, TaskRunner, TmuxConfig, TmuxOutput};
 use kas::journal::{self, ExitRecord, Nonce, Spec};
@@ -154,6 +154,7 @@ struct Task {
     tmux: Tmux,
     spec: Spec,
     window: Window,
+    followed: Followed,
     client: Client,
     channel: Arc<Channel>,
     record: watch::Receiver<Option<ExitRecord>>,
@@ -163,7 +164,7 @@ impl Task {
     async fn tie(tmux: &Tmux, dir: PathBuf, spec: Spec, window: Window) -> Self {
         let (client, mut events) = Client::connect(&dir, &spec.nonce, soon()).await.unwrap();
         let channel = Arc::new(Channel::new(Offset(0), spec.size, None, RING));
-        tmux.follow(&window, &spec.nonce, channel.clone(), client.clone()).await.unwrap();
+        let followed = tmux.follow(window.clone(), &spec.nonce, &channel, client.clone()).await.unwrap();
         let (ended, record) = watch::channel(None);
         let to = channel.clone();
         tokio::spawn(async move {
@@ -177,7 +178,7 @@ impl Task {
                 }
             }
         });
-        Self { tmux: tmux.clone(), spec, window, client, channel, record }
+        Self { tmux: tmux.clone(), spec, window, followed, client, channel, record }
     }
 
     /// Waits until the channel satisfies `wanted`.
@@ -196,7 +197,7 @@ impl Task {
         let record = in_time("the exit record", self.record.wait_for(Option::is_some)).await;
         let record = record.unwrap().clone().unwrap();
         self.until("every byte", |channel| channel.live_end().0 >= record.total_bytes).await;
-        in_time("the window", self.tmux.shown(&self.window)).await;
+        in_time("the window", self.followed.shown()).await;
         self.client.ack().await.unwrap();
         (self.bytes().await, record)
     }
@@ -367,7 +368,7 @@ async fn windows_have_the_size_they_are_given_and_the_newest_wish_wins() {
     let task = world.run(&project("p"), "task-x", "exec sleep 1000").await;
     let size = |n: i64| Size::clamped(100 + n, 40).unwrap();
     for n in 0..50 {
-        world.tmux.resize(&task.window, size(n)).await.unwrap();
+        task.followed.resize(size(n)).await.unwrap();
     }
     task.until("the size", |channel| channel.size() == size(49)).await;
     assert_eq!(

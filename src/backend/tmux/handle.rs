@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::pane::Follower;
+use super::pane::{Follower, Lease};
 use super::probe::Version;
 use super::scan::{self, Scan};
 use super::server::{self, ServerId};
@@ -42,6 +42,51 @@ struct Inner {
     sessions: Mutex<HashMap<ProjectId, Arc<Session>>>,
 }
 
+/// A run's window that is followed for as long as this, or a clone of it, is there.
+#[derive(Clone)]
+pub struct Followed {
+    tmux: Tmux,
+    window: Window,
+    _lease: Lease,
+}
+
+impl Followed {
+    /// The window.
+    #[must_use]
+    pub const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Waits until everything of an ended run has gone through tmux, so that a kept window shows it all; at most 1 s. tmux throws away what
+    /// it has not read yet when a window's process ends.
+    pub async fn shown(&self) {
+        let Self { tmux, window, .. } = self;
+        if !window.is_kept {
+            return;
+        }
+        let (done, shown) = oneshot::channel();
+        let wait = async {
+            let session = tmux.session(&window.project)?;
+            send(&session, Ask::Shown(window.server, window.pane, done)).await?;
+            // Dropped means that there is nothing to wait for.
+            shown.await.or(Ok::<_, BackendError>(()))
+        };
+        if tokio::time::timeout(SHOWN_DEADLINE, wait).await.is_err() {
+            tracing::debug!(project = %window.project, "tmux did not show the end of a run in time");
+        }
+    }
+
+    /// Gives a run's window a size, whatever its viewers have. At most 20 a second are passed on, the newest always.
+    ///
+    /// # Errors
+    /// When the actor does not answer.
+    pub async fn resize(&self, size: Size) -> Result<(), BackendError> {
+        let Self { tmux, window, .. } = self;
+        let session = tmux.session(&window.project)?;
+        send(&session, Ask::Resize(window.server, window.window, size)).await
+    }
+}
+
 impl Tmux {
     /// A handle; nothing is started. What happens on the side goes to `reports`.
     #[must_use]
@@ -70,7 +115,7 @@ impl Tmux {
     /// # Errors
     /// [`BackendError::Foreign`] when the session's name is taken by one that is not ours; what tmux said; that it hangs.
     pub async fn open_window(&self, project: &ProjectId, plan: &WindowPlan) -> Result<Window, BackendError> {
-        let session = self.session(project);
+        let session = self.session_for(project);
         let _one_at_a_time = session.opening.lock().await;
         let quiet = self.0.shared.quiet.read().await;
         let window = server::open(self.settings(), self.0.shared.version, project, plan).await?;
@@ -87,52 +132,29 @@ impl Tmux {
         scan: &Scan,
     ) -> Option<Window> {
         let (window, target) = scan.window_of(project, instance)?;
-        let session = self.session(project);
+        let session = self.session_for(project);
         let _one_at_a_time = session.opening.lock().await;
         self.attach(&session, project, target).await;
         Some(window)
     }
 
-    /// Gives the channel the run's bytes from here on: from the control stream while it is aligned, and from the shim while it is not.
-    /// The shim's `Output` events are to be pushed into the same channel.
+    /// Gives the channel the run's bytes from here on, as long as what is answered is kept: from the control stream while it is aligned,
+    /// and from the shim while it is not. The shim's `Output` events are to be pushed into the same channel.
     ///
     /// # Errors
     /// When the actor does not answer; the shim streams all the same.
     pub async fn follow(
         &self,
-        window: &Window,
+        window: Window,
         nonce: &Nonce,
-        channel: Arc<Channel>,
+        channel: &Arc<Channel>,
         shim: Client,
-    ) -> Result<(), BackendError> {
-        let follower = Follower::new(nonce, channel, shim);
-        let session = self.session(&window.project);
-        send(&session, Ask::Follow(window.server, window.pane, follower)).await
-    }
-
-    /// Waits until everything of an ended run has gone through tmux, so that a kept window shows it all; at most 1 s. tmux throws away what
-    /// it has not read yet when a window's process ends.
-    pub async fn shown(&self, window: &Window) {
-        if !window.is_kept {
-            return;
-        }
-        let (done, shown) = oneshot::channel();
-        let wait = async {
-            send(&self.session(&window.project), Ask::Shown(window.server, window.pane, done)).await?;
-            // Dropped means that there is nothing to wait for.
-            shown.await.or(Ok::<_, BackendError>(()))
-        };
-        if tokio::time::timeout(SHOWN_DEADLINE, wait).await.is_err() {
-            tracing::debug!(project = %window.project, "tmux did not show the end of a run in time");
-        }
-    }
-
-    /// Gives a run's window a size, whatever its viewers have. At most 20 a second are passed on, the newest always.
-    ///
-    /// # Errors
-    /// When the actor does not answer.
-    pub async fn resize(&self, window: &Window, size: Size) -> Result<(), BackendError> {
-        send(&self.session(&window.project), Ask::Resize(window.server, window.window, size)).await
+    ) -> Result<Followed, BackendError> {
+        let lease = Lease::default();
+        let follower = Follower::new(nonce, channel, shim, &lease);
+        let session = self.session(&window.project)?;
+        send(&session, Ask::Follow(window.server, window.pane, follower)).await?;
+        Ok(Followed { tmux: self.clone(), window, _lease: lease })
     }
 
     /// Ends the pane that carries this run's id, and its window if nothing else is in it. Gone already is fine.
@@ -161,6 +183,7 @@ impl Tmux {
         let _quiet = self.0.shared.quiet.read().await;
         server::destroy(self.settings(), project).await?;
         self.sessions().remove(project);
+        self.0.shared.forget(project);
         Ok(())
     }
 
@@ -182,10 +205,10 @@ impl Tmux {
 
     /// The terminal of an operator's pane: offset 0 is its screen as it is now. `None` when there is no such pane, or no control client.
     pub async fn pane_channel(&self, project: &ProjectId, pane: u32) -> Option<Arc<Channel>> {
-        let session = self.session(project);
-        if !session.knows(pane) {
-            self.find_foreign(project, &session, pane).await?;
-        }
+        let session = match self.session(project) {
+            Ok(session) if session.knows(pane) => session,
+            Ok(_) | Err(_) => self.find_foreign(project, pane).await?,
+        };
         let (done, answer) = oneshot::channel();
         send(&session, Ask::View(PaneId(pane), done)).await.ok()?;
         tokio::time::timeout(DEADLINE, answer).await.ok()?.ok()
@@ -244,7 +267,13 @@ impl Tmux {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn session(&self, project: &ProjectId) -> Arc<Session> {
+    /// The way to the actor of a project that has or had windows; there is none any more when the project was removed.
+    fn session(&self, project: &ProjectId) -> Result<Arc<Session>, BackendError> {
+        self.sessions().get(project).cloned().ok_or(BackendError::Gone)
+    }
+
+    /// The same for a project that has a window now.
+    fn session_for(&self, project: &ProjectId) -> Arc<Session> {
         let mut sessions = self.sessions();
         let start = || Arc::new(Session::start(project.clone(), self.0.shared.clone()));
         sessions.entry(project.clone()).or_insert_with(start).clone()
@@ -263,12 +292,13 @@ impl Tmux {
     }
 
     /// After a restart no control client may be there yet: attaches one if the project's session has this pane.
-    async fn find_foreign(&self, project: &ProjectId, session: &Session, pane: u32) -> Option<()> {
+    async fn find_foreign(&self, project: &ProjectId, pane: u32) -> Option<Arc<Session>> {
         let panes = self.foreign_panes(project).await.ok()?;
         panes.iter().find(|found| found.pane == pane)?;
         let target = server::session_of(self.settings(), project).await.ok()??;
-        ask_attach(session, target).await.ok()?;
-        Some(())
+        let session = self.session_for(project);
+        ask_attach(&session, target).await.ok()?;
+        Some(session)
     }
 }
 

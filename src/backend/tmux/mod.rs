@@ -26,7 +26,7 @@ mod types;
 
 pub use align::{Aligner, Piece};
 pub use census::{Census, Pane, census};
-pub use handle::Tmux;
+pub use handle::{Followed, Tmux};
 pub use probe::{NoVersion, Probe, Version, probe};
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use scan::Scan;

@@ -1,6 +1,6 @@
 //! What becomes of one pane's output: a run's goes to its channel by offset, the operator's as it comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{oneshot, watch};
@@ -24,11 +24,17 @@ enum Source {
     Control,
 }
 
+/// Says for how long a run's pane is followed: until the last clone is dropped, whatever its stream told or did not tell.
+pub(super) type Lease = Arc<()>;
+
 /// A run's pane: bytes get their offsets from the marks; while there is none, the shim streams.
+///
+/// It owns nothing of the run: the channel, and the transcript behind it, belong to those who show it.
 #[derive(Debug)]
 pub(super) struct Follower {
     aligner: Aligner,
-    channel: Arc<Channel>,
+    channel: Weak<Channel>,
+    lease: Weak<()>,
     /// The offset of the next byte, by what came so far.
     next: Option<Offset>,
     turn: u64,
@@ -47,14 +53,20 @@ pub(super) struct Taken {
 
 impl Follower {
     /// Has the shim stream from now on, in a task that ends with the follower or the shim.
-    pub(super) fn new(nonce: &Nonce, channel: Arc<Channel>, shim: Client) -> Self {
+    pub(super) fn new(nonce: &Nonce, channel: &Arc<Channel>, shim: Client, lease: &Lease) -> Self {
         let (source, wishes) = watch::channel(Source::Shim { align: false, turn: 0 });
+        let (channel, lease) = (Arc::downgrade(channel), Arc::downgrade(lease));
         #[expect(
             clippy::disallowed_methods,
             reason = "ends when the follower is dropped or the shim leaves"
         )]
         tokio::spawn(tell(shim, channel.clone(), wishes));
-        Self { aligner: Aligner::new(&nonce.hex()), channel, next: None, turn: 0, source }
+        Self { aligner: Aligner::new(&nonce.hex()), channel, lease, next: None, turn: 0, source }
+    }
+
+    /// Whether the run was released.
+    pub(super) fn is_released(&self) -> bool {
+        self.lease.strong_count() == 0
     }
 
     /// The place in the control stream is lost. `align`: a mark may give it back.
@@ -115,8 +127,8 @@ impl Follower {
                     taken.ended |= end;
                     match end {
                         true => {}
-                        false if at <= self.channel.live_end() => self.take_over(),
-                        false => self.fall_behind(),
+                        false if self.is_behind(at) => self.fall_behind(),
+                        false => self.take_over(),
                     }
                 }
                 Piece::Unaligned(_) => {}
@@ -127,15 +139,21 @@ impl Follower {
 
     /// Gives the channel bytes that continue it, and takes over from the shim. While the shim is still behind, it brings these bytes too.
     fn push(&mut self, at: Offset, bytes: &Bytes) -> u64 {
-        if at > self.channel.live_end() {
+        let Some(channel) = self.channel.upgrade() else { return 0 };
+        if at > channel.live_end() {
             self.fall_behind();
             return 0;
         }
         self.take_over();
-        match self.channel.push(at, bytes) {
+        match channel.push(at, bytes) {
             Pushed::Appended(new) => new as u64,
             Pushed::Duplicate | Pushed::Gap { .. } => 0,
         }
+    }
+
+    /// Whether bytes are missing in the channel before this offset. Nothing is of a channel that nobody has any more.
+    fn is_behind(&self, at: Offset) -> bool {
+        self.channel.upgrade().is_some_and(|channel| at > channel.live_end())
     }
 
     /// What comes now continues the channel or is in it already: the shim need not stream.
@@ -145,10 +163,11 @@ impl Follower {
 }
 
 /// Tells the shim what is wanted of it, until nobody wants anything or it is gone.
-async fn tell(shim: Client, channel: Arc<Channel>, mut wishes: watch::Receiver<Source>) {
+async fn tell(shim: Client, channel: Weak<Channel>, mut wishes: watch::Receiver<Source>) {
     loop {
         let wish = *wishes.borrow_and_update();
-        if let Err(error) = tell_once(&shim, &channel, wish).await {
+        let Some(end) = channel.upgrade().map(|channel| channel.live_end()) else { return };
+        if let Err(error) = tell_once(&shim, end, wish).await {
             tracing::debug!(%error, "the shim is not there to be told");
             return;
         }
@@ -158,10 +177,10 @@ async fn tell(shim: Client, channel: Arc<Channel>, mut wishes: watch::Receiver<S
     }
 }
 
-async fn tell_once(shim: &Client, channel: &Channel, wish: Source) -> Result<(), ClientError> {
+async fn tell_once(shim: &Client, end: Offset, wish: Source) -> Result<(), ClientError> {
     match wish {
         Source::Shim { align, .. } => {
-            shim.follow(channel.live_end()).await?;
+            shim.follow(end).await?;
             if align { shim.align().await } else { Ok(()) }
         }
         Source::Control => shim.unfollow().await,
@@ -198,7 +217,11 @@ impl Viewed {
         match &self.channel {
             // Who asked may have gone.
             Some(channel) => drop(done.send(channel.clone())),
-            None => self.waiting.push(done),
+            None => {
+                // Of one that was asked by somebody who left meanwhile nothing is kept.
+                self.waiting.retain(|waiting| !waiting.is_closed());
+                self.waiting.push(done);
+            }
         }
     }
 

@@ -112,6 +112,14 @@ impl Shared {
         told.is_ok_and(|told| told.is_ok_and(|all| verdict(&all) == Some(true)))
     }
 
+    /// A project has no session any more.
+    pub(super) fn forget(&self, project: &ProjectId) {
+        self.served().retain(|_, projects| {
+            projects.remove(project);
+            !projects.is_empty()
+        });
+    }
+
     /// So many bytes came by the control stream and were new.
     pub(super) fn count(&self, bytes: u64) {
         self.control_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -47,6 +47,7 @@ impl Actor {
 
     /// Looks from time to time, since not every change is notified, and whether tmux answered the last look.
     pub(super) fn look_again(&mut self) {
+        self.forget_released();
         if self.link.is_none() {
             return;
         }
@@ -74,6 +75,11 @@ impl Actor {
             let shared = self.shared.clone();
             self.ping.spawn(async move { server::ping(&shared.settings).await });
         }
+    }
+
+    /// Runs that were released are followed no more, whether or not the end of their output came by.
+    fn forget_released(&mut self) {
+        self.panes.retain(|_, bound| !matches!(bound, Bound::Run { follower, .. } if follower.is_released()));
     }
 
     fn look_around(&mut self) {

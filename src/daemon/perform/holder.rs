@@ -188,13 +188,16 @@ impl Performer {
     ) -> Result<(), BackendError> {
         let behind: Arc<dyn History> = Arc::new(JournalHistory::new(&self.places.dir(id)));
         terminal.history.move_to(behind);
-        match (&window, &self.shared.tmux) {
+        let followed = match (window, &self.shared.tmux) {
             (Some(window), Some(tmux)) => {
-                tmux.follow(window, nonce, terminal.channel.clone(), shim.clone()).await?;
+                Some(tmux.follow(window, nonce, &terminal.channel, shim.clone()).await?)
             }
-            (None, _) | (_, None) => shim.follow(terminal.channel.live_end()).await?,
-        }
-        let holder = Holder::new(shim, window.zip(self.shared.tmux.clone()));
+            (None, _) | (_, None) => {
+                shim.follow(terminal.channel.live_end()).await?;
+                None
+            }
+        };
+        let holder = Holder::new(shim, followed);
         if terminal.holder.set(holder).is_err() {
             // A second try, on the other backend: the first one's shim never got as far as this.
             return Err(BackendError::Gone);
