@@ -19,7 +19,8 @@ pub(super) async fn ping(_request: Request) -> Answer<Response> {
 /// GET `/v1/status`
 pub(super) async fn status(request: Request) -> Answer<Response> {
     let status = request.api.handle.status();
-    Ok(answer(StatusCode::OK, &wire::Status::of(&status, TimeMs::now())))
+    let tmux_notes = request.api.handle.tmux_notes().await;
+    Ok(answer(StatusCode::OK, &wire::Status::of(&status, tmux_notes, TimeMs::now())))
 }
 
 /// GET `/v1/repos`

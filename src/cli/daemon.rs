@@ -90,6 +90,9 @@ fn described(status: &Value) -> String {
             lines.push(format!("  plan    {}", shown(plan.as_str().unwrap_or_default())));
         }
     }
+    for note in status["tmux_notes"].as_array().into_iter().flatten() {
+        lines.push(format!("tmux      {}", shown(note.as_str().unwrap_or_default())));
+    }
     for problem in status["config_problems"].as_array().into_iter().flatten() {
         lines.push(format!("problem   {}", shown(problem.as_str().unwrap_or_default())));
     }
@@ -152,9 +155,10 @@ mod tests {
     fn describes_a_status() {
         let status = json!({"running":true,"repos":[{"path":"/p\u{1b}","project":"demo","active_plans":[]}],"repo_count":1,
             "uptime":7200,"pid":12,"version":"0.1.0","http_addr":"0.0.0.0:7440","http_url":"https://kas.lan:7440","backend":"tmux","tmux_version":"tmux 3.4",
-            "config_problems":["bad"]});
+            "tmux_notes":["exit-unattached is on"],"config_problems":["bad"]});
         let expect = "daemon    running, pid 12, up 2h, version 0.1.0\nbackend   tmux (tmux 3.4)\n\
-            page      https://kas.lan:7440\nproject   demo  /p\\u{1b}\nproblem   bad";
+            page      https://kas.lan:7440\nproject   demo  /p\\u{1b}\n\
+            tmux      exit-unattached is on\nproblem   bad";
         assert_eq!(described(&status), expect);
     }
 }

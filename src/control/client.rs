@@ -327,7 +327,7 @@ mod tests {
     fn answers_find_their_command_among_other_blocks_and_notifications() {
         let mut client = Client::new();
         let (first, second) = (client.send(ask()), client.send(ask()));
-        let line = "list-windows -a -F '#{window_id}'\n";
+        let line = "list-window -a -F '#{window_id}'\n";
         assert_eq!(client.poll_transmit(), Some(Bytes::from(line.repeat(2))));
         assert_eq!(client.poll_transmit(), None);
         let seen = after(

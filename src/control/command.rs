@@ -5,6 +5,16 @@ use std::str::FromStr;
 
 use super::id::{PaneId, SessionId, WindowId};
 
+/// A command's name that no alias of the operator's changes (`command-alias`, tmux(1)): tmux looks for an alias by the whole name, and takes
+/// any unique beginning of a command's name for it. Without their last letter the names of all commands that kas says are unique in tmux
+/// 3.2 to 3.7.
+#[must_use]
+pub fn unaliased(name: &str) -> &str {
+    let mut chars = name.chars();
+    chars.next_back();
+    chars.as_str()
+}
+
 /// One command.
 ///
 /// Arguments are ids, numbers, fixed words, [`Name`]s, and the quoted [`Argv`] of a new window; answers are ids, numbers and fixed words.
@@ -404,49 +414,47 @@ impl Display for Format<'_> {
 /// What [`Command::NewSession`] and [`Command::NewWindow`] answer.
 const NEW: Format<'static> = Format(&[Field::SessionId, Field::WindowId, Field::PaneId, Field::PanePid]);
 
+// The names are as `unaliased` makes them.
 impl Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NewSession { session, window, cols, rows, argv } => {
-                write!(
-                    f,
-                    "new-session -d -P -F {NEW} -s '{session}' -n '{window}' -x {cols} -y {rows} -c /"
-                )?;
+                write!(f, "new-sessio -d -P -F {NEW} -s '{session}' -n '{window}' -x {cols} -y {rows} -c /")?;
                 argv.iter().try_for_each(|argv| write!(f, " {argv}"))
             }
             Self::NewWindow { session, index, name, argv } => {
-                write!(f, "new-window -d -P -F {NEW} -t '{session}:")?;
+                write!(f, "new-windo -d -P -F {NEW} -t '{session}:")?;
                 index.iter().try_for_each(|index| write!(f, "{index}"))?;
                 write!(f, "' -n '{name}' -c / {argv}")
             }
-            Self::SetSession(session, option) => write!(f, "set-option -t '{session}' {option}"),
-            Self::SetWindow(window, option) => write!(f, "set-option -w -t {window} {option}"),
+            Self::SetSession(session, option) => write!(f, "set-optio -t '{session}' {option}"),
+            Self::SetWindow(window, option) => write!(f, "set-optio -w -t {window} {option}"),
             Self::ResizeWindow { window, cols, rows } => {
-                write!(f, "resize-window -t {window} -x {cols} -y {rows}")
+                write!(f, "resize-windo -t {window} -x {cols} -y {rows}")
             }
-            Self::FreeSize(window) => write!(f, "set-option -u -w -t {window} window-size"),
-            Self::KillWindow(window) => write!(f, "kill-window -t '{window}'"),
-            Self::KillPane(pane) => write!(f, "kill-pane -t '{pane}'"),
-            Self::KillSession(session) => write!(f, "kill-session -t '{session}'"),
-            Self::ListSessions(fields) => write!(f, "list-sessions -F {}", Format(fields)),
-            Self::ListWindows { session: None, fields } => write!(f, "list-windows -a -F {}", Format(fields)),
+            Self::FreeSize(window) => write!(f, "set-optio -u -w -t {window} window-size"),
+            Self::KillWindow(window) => write!(f, "kill-windo -t '{window}'"),
+            Self::KillPane(pane) => write!(f, "kill-pan -t '{pane}'"),
+            Self::KillSession(session) => write!(f, "kill-sessio -t '{session}'"),
+            Self::ListSessions(fields) => write!(f, "list-session -F {}", Format(fields)),
+            Self::ListWindows { session: None, fields } => write!(f, "list-window -a -F {}", Format(fields)),
             Self::ListWindows { session: Some(session), fields } => {
-                write!(f, "list-windows -t '{session}' -F {}", Format(fields))
+                write!(f, "list-window -t '{session}' -F {}", Format(fields))
             }
-            Self::ListPanes { of, fields } => write!(f, "list-panes {of} -F {}", Format(fields)),
-            Self::Display { pane: None, fields } => write!(f, "display-message -p {}", Format(fields)),
+            Self::ListPanes { of, fields } => write!(f, "list-pane {of} -F {}", Format(fields)),
+            Self::Display { pane: None, fields } => write!(f, "display-messag -p {}", Format(fields)),
             Self::Display { pane: Some(pane), fields } => {
-                write!(f, "display-message -p -t '{pane}' {}", Format(fields))
+                write!(f, "display-messag -p -t '{pane}' {}", Format(fields))
             }
-            Self::SendKeys(pane, keys) => write!(f, "send-keys -t '{pane}' -H{keys}"),
-            Self::LeaveMode(pane) => write!(f, "copy-mode -q -t '{pane}'"),
-            Self::PauseOutput(pane) => write!(f, "refresh-client -A '{pane}:pause'"),
-            Self::ContinueOutput(pane) => write!(f, "refresh-client -A '{pane}:continue'"),
+            Self::SendKeys(pane, keys) => write!(f, "send-key -t '{pane}' -H{keys}"),
+            Self::LeaveMode(pane) => write!(f, "copy-mod -q -t '{pane}'"),
+            Self::PauseOutput(pane) => write!(f, "refresh-clien -A '{pane}:pause'"),
+            Self::ContinueOutput(pane) => write!(f, "refresh-clien -A '{pane}:continue'"),
             Self::SetFlags(flags) => {
                 let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
-                write!(f, "refresh-client -f '{}'", flags.join(","))
+                write!(f, "refresh-clien -f '{}'", flags.join(","))
             }
-            Self::Detach => f.write_str("detach-client"),
+            Self::Detach => f.write_str("detach-clien"),
         }
     }
 }
@@ -478,24 +486,24 @@ mod tests {
         let argv = Argv::new([&b"/opt/a b/kas"[..], b"shim", b"/x#(y)$z;\"\n\xff"]).unwrap();
         check(
             Command::NewWindow { session: SessionId(1), index: Some(17), name: name("task-a"), argv },
-            "new-window -d -P -F '#{session_id} #{window_id} #{pane_id} #{pane_pid}' -t '$1:17' -n 'task-a' -c / \
+            "new-windo -d -P -F '#{session_id} #{window_id} #{pane_id} #{pane_pid}' -t '$1:17' -n 'task-a' -c / \
              -- \"/opt/a\\040b/kas\" \"shim\" \"/x\\043\\050y\\051\\044z\\073\\042\\012\\377\"",
         );
         check(
             Command::SetWindow(WindowTarget::At(SessionId(1), 17), WindowOption::RemainOnExitOn),
-            "set-option -w -t '$1:17' remain-on-exit on",
+            "set-optio -w -t '$1:17' remain-on-exit on",
         );
         check(
             Command::ListPanes {
                 of: Panes::Session(SessionId(2)),
                 fields: vec![Field::PaneId, Field::WindowNameIs(name("task-a"))],
             },
-            "list-panes -s -t '$2' -F '#{pane_id} #{==:#{window_name},task-a}'",
+            "list-pane -s -t '$2' -F '#{pane_id} #{==:#{window_name},task-a}'",
         );
-        check(Command::ContinueOutput(PaneId(3)), "refresh-client -A '%3:continue'");
+        check(Command::ContinueOutput(PaneId(3)), "refresh-clien -A '%3:continue'");
         check(
             Command::SetFlags(vec![ClientFlag::PauseAfter(5), ClientFlag::Output]),
-            "refresh-client -f 'pause-after=5,!no-output'",
+            "refresh-clien -f 'pause-after=5,!no-output'",
         );
     }
 
@@ -505,7 +513,7 @@ mod tests {
         let commands: Vec<_> =
             Keys::split(&bytes).map(|keys| Command::SendKeys(PaneId(1), keys).to_string()).collect();
         assert_eq!(commands.len(), 4);
-        assert!(commands[0].starts_with("send-keys -t '%1' -H 00 01 02"));
+        assert!(commands[0].starts_with("send-key -t '%1' -H 00 01 02"));
         assert!(commands[3].ends_with(" fe ff"));
     }
 

@@ -150,6 +150,14 @@ impl Handle {
         self.0.facts.status(self.projects())
     }
 
+    /// What is to be said of the tmux server, in sentences.
+    pub async fn tmux_notes(&self) -> Vec<String> {
+        match &self.0.tmux {
+            Some(tmux) => tmux.notes().await,
+            None => Vec::new(),
+        }
+    }
+
     /// Says where HTTP is served, once it is.
     pub fn serving_http(&self, serving: Serving) {
         self.0.facts.serving_http(serving);

@@ -5,6 +5,7 @@ mod fake;
 mod fallback;
 mod operator;
 mod server;
+mod settings;
 mod stream;
 
 use std::collections::BTreeSet;

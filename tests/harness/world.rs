@@ -478,7 +478,7 @@ impl World {
             let words = fs::read(dir.join("cmdline")).unwrap_or_default();
             let env = fs::read(dir.join("environ")).unwrap_or_default();
             let has = |text: &[u8], part: &[u8]| memchr::memmem::find(text, part).is_some();
-            let shim = has(&words, instances.as_os_str().as_encoded_bytes()) && !has(&words, b"new-window");
+            let shim = has(&words, instances.as_os_str().as_encoded_bytes()) && !has(&words, b"new-windo");
             let command =
                 has(&env, mark.as_bytes()) && has(&env, self.temp.path().as_os_str().as_encoded_bytes());
             let pid = dir.file_name()?.to_str()?.to_owned();

@@ -431,12 +431,14 @@ pub(in crate::api) struct Status {
     http_url: Option<String>,
     backend: &'static str,
     tmux_version: Option<String>,
+    /// What the tmux server is set to that kas overrides, cannot override, or goes without it for.
+    tmux_notes: Vec<String>,
     tasks_running: usize,
     config_problems: Vec<String>,
 }
 
 impl Status {
-    pub(in crate::api) fn of(it: &daemon::Status, now: model::TimeMs) -> Self {
+    pub(in crate::api) fn of(it: &daemon::Status, tmux_notes: Vec<String>, now: model::TimeMs) -> Self {
         Self {
             running: true,
             repos: it.projects.iter().map(Repo::from).collect(),
@@ -449,6 +451,7 @@ impl Status {
             http_url: it.http_url.clone(),
             backend: it.backend.word(),
             tmux_version: it.tmux_version.clone(),
+            tmux_notes,
             tasks_running: it.projects.iter().map(|project| project.running).sum(),
             config_problems: it.config_problems.clone(),
         }

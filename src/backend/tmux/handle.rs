@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::guard;
 use super::pane::{Follower, Lease};
 use super::probe::Version;
 use super::scan::{self, Scan};
@@ -107,6 +108,14 @@ impl Tmux {
     /// When it hangs or says no.
     pub async fn ping(&self) -> Result<(), BackendError> {
         server::ping(self.settings()).await
+    }
+
+    /// What is to be said of the server that runs: what it is set to that kas overrides, cannot override, or goes without it for.
+    pub async fn notes(&self) -> Vec<String> {
+        match guard::notes(self.settings(), self.0.shared.version).await {
+            Ok(notes) => notes,
+            Err(error) => vec![format!("the server cannot be asked what it is set to: {error}")],
+        }
     }
 
     /// Makes a window in the project's session, and the session if it is not there. When this returns, the control client is attached, or

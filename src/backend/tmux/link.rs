@@ -17,7 +17,7 @@ use super::oneshot;
 use super::server::ServerId;
 use super::settings::Settings;
 use crate::config::TmuxOutput;
-use crate::control::command::Field;
+use crate::control::command::{Field, unaliased};
 use crate::control::{Client, Command, Event, Notification, Outcome, SessionId, Ticket};
 
 /// Seconds after which tmux throws away output we have not read; the pane is then paused and we align anew.
@@ -119,7 +119,7 @@ impl<W> Link<W> {
             flags.push_str(",no-output");
         }
         command.args(["-u", "-N"]).args(settings.socket_args()).arg("-C");
-        command.args(["attach-session", "-E", "-f", &flags, "-t", &session.to_string()]);
+        command.args([unaliased("attach-session"), "-E", "-f", &flags, "-t", &session.to_string()]);
         let (its_stdin, stdin) = io::pipe()?;
         let (stdout, its_stdout) = io::pipe()?;
         let held = [above_its_own(&stdin)?, above_its_own(&stdout)?];

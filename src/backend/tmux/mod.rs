@@ -7,6 +7,7 @@
 mod actor;
 mod align;
 mod census;
+mod guard;
 mod handle;
 mod link;
 mod listing;

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use super::settings::Settings;
 use crate::backend::BackendError;
 use crate::backend::scope::SCOPE_DEADLINE;
+use crate::control::command::unaliased;
 use crate::journal::Nonce;
 
 /// How long a sequence may take. A server that starts reads its operator's configuration first.
@@ -62,12 +63,17 @@ impl From<Failure> for BackendError {
 pub(super) struct Sequence(Vec<OsString>);
 
 impl Sequence {
-    /// Adds a command.
+    /// Adds a command: its name, then its arguments.
     pub(super) fn then<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         if !self.0.is_empty() {
             self.0.push(";".into());
         }
-        self.0.extend(words.into_iter().map(Into::into));
+        let mut words = words.into_iter().map(Into::into);
+        self.0.extend(words.next().map(|name: OsString| match name.to_str() {
+            Some(name) => unaliased(name).into(),
+            None => name,
+        }));
+        self.0.extend(words);
         self
     }
 }

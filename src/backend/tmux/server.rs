@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
+use super::guard;
 use super::oneshot::{self, Failure, Sequence};
 use super::probe::Version;
 use super::settings::Settings;
@@ -57,6 +58,8 @@ enum Look {
 struct Place {
     session: SessionId,
     next_index: u32,
+    /// The server's hooks are kept away from it.
+    is_guarded: bool,
     /// The name wanted is another window's.
     is_taken: bool,
 }
@@ -86,7 +89,7 @@ pub(super) async fn open(
     for _try in 0..TRIES {
         let made = match look(settings, version, &names).await? {
             Look::Foreign => return Err(BackendError::Foreign(names.session.to_string())),
-            Look::Absent => new_session(settings, project, &names).await.map(|()| None),
+            Look::Absent => new_session(settings, version, project, &names).await.map(|()| None),
             Look::Ours(place) => {
                 let name = if place.is_taken { &names.or_else } else { &names.window };
                 new_window(settings, version, &place, name, plan).await.map(|answer| Some((answer, name)))
@@ -130,31 +133,24 @@ impl Names {
 
 async fn look(settings: &Settings, version: Version, names: &Names) -> Result<Look, BackendError> {
     let format = format!(
-        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} {}",
+        "#{{session_id}} #{{window_index}} #{{==:#{{window_name}},{}}} {} #{{==:#{{@kas-guard}},{}}}",
         names.window,
-        is_ours(settings, &names.project)
+        is_ours(settings, &names.project),
+        guard::SESSION_GUARD
     );
     let target = format!("={}:", names.session);
-    let sequence = Sequence::default().then(["show-options", "-gwv", "window-size"]).then([
-        "list-windows",
-        "-t",
-        &target,
-        "-F",
-        &format,
-    ]);
+    let sequence = guard::ask(Sequence::default()).then(["list-windows", "-t", &target, "-F", &format]);
     let answer = match oneshot::ask(settings, sequence).await {
         Ok(answer) => answer,
         Err(Failure::NoServer | Failure::Missing(_)) => return Ok(Look::Absent),
         Err(other) => return Err(other.into()),
     };
     let text = String::from_utf8_lossy(&answer);
-    let mut lines = text.lines();
-    if lines.next() == Some("manual") && version.dies_of_manual_size() {
-        let why =
-            "window-size is set to manual for the whole server; tmux below 3.7 dies of a new window then";
+    let lines: Vec<&str> = text.lines().collect();
+    if let Some(why) = guard::trouble(&lines, version) {
         return Err(BackendError::Tmux(why.to_owned()));
     }
-    understood(lines).ok_or_else(|| strange(&answer))
+    understood(lines.into_iter().skip(guard::ANSWERS)).ok_or_else(|| strange(&answer))
 }
 
 fn understood<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Look> {
@@ -164,11 +160,11 @@ fn understood<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Look> {
         let session = SessionId(id(words.next()?, '$')?);
         let after: u32 = words.next()?.parse::<u32>().ok()?.checked_add(1)?;
         let mut flag = || words.next().map(|word| word == "1");
-        let (is_taken, is_ours) = (flag()?, flag()?);
+        let (is_taken, is_ours, is_guarded) = (flag()?, flag()?, flag()?);
         if !is_ours {
             return Some(Look::Foreign);
         }
-        let place = place.get_or_insert(Place { session, next_index: after, is_taken });
+        let place = place.get_or_insert(Place { session, next_index: after, is_guarded, is_taken });
         place.next_index = place.next_index.max(after);
         place.is_taken |= is_taken;
     }
@@ -180,11 +176,17 @@ const NEW: &str = "#{pid} #{session_id} #{window_id} #{pane_id}";
 
 /// Makes the session with a window that keeps it: it is there from the first run until the project is unloaded (`seeds/004`, "tmux session
 /// naming"). It must not come and go with its runs, since tmux up to 3.6 can die when a session begins or ends while a control client attaches.
-async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) -> Result<(), Failure> {
+async fn new_session(
+    settings: &Settings,
+    version: Version,
+    project: &ProjectId,
+    names: &Names,
+) -> Result<(), Failure> {
     let session = names.session.as_str();
     let target = format!("={session}:");
+    let made = Nonce::random()?.hex();
     let text = format!(
-        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session. The prefix key and w list them.'; exec sleep 2147483647"
+        "printf '%s\\n' 'Runs of {project} appear in windows beside this one, which keeps the session. The prefix key and w list them.'; exec sleep 2147483647 # {made}"
     );
     let mut sequence = Sequence::default().then([
         "new-session",
@@ -213,9 +215,33 @@ async fn new_session(settings: &Settings, project: &ProjectId, names: &Names) ->
     for (name, value) in options {
         sequence = sequence.then(["set-option", "-t", &target, name, value]);
     }
-    let sequence =
-        window_options(sequence, &target, "off").then(["set-option", "-p", "-t", &target, "@kas-id", KEEPER]);
-    oneshot::start(settings, sequence).await.map(drop)
+    let sequence = window_options(guard::session(sequence, &target), &target, "off").then([
+        "set-option",
+        "-p",
+        "-t",
+        &target,
+        "@kas-id",
+        KEEPER,
+    ]);
+    match oneshot::start(settings, guard::ask(sequence)).await {
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer);
+            let lines: Vec<&str> = text.lines().collect();
+            // A server that is to end with this process would be gone when it is looked at.
+            guard::trouble(&lines, version).map_or(Ok(()), |why| Err(Failure::Said(why.to_owned())))
+        }
+        Err(Failure::Missing(text)) => {
+            // A hook that came before the session's own options renamed it or ended it. Nothing half-made stays.
+            let half_made = format!("#{{m:*{made}*,#{{pane_start_command}}}}");
+            if let Err(error) = kill_panes(settings, &half_made).await {
+                tracing::warn!(%project, %error, "a session without marks may be left over");
+            }
+            Err(Failure::Said(format!(
+                "{text}: a hook of the server, after-new-session, changed what kas had just made"
+            )))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 async fn new_window(
@@ -232,7 +258,12 @@ async fn new_window(
     let words: Vec<OsString> = words.into_iter().map(OsString::from).chain(argv).collect();
     let keep = if keeps(version, plan) { "on" } else { "off" };
     let (cols, rows) = (plan.size.cols().to_string(), plan.size.rows().to_string());
-    let sequence = window_options(Sequence::default().then(words), &target, keep)
+    let own = place.session.to_string();
+    let sequence = match place.is_guarded {
+        true => Sequence::default(),
+        false => guard::session(Sequence::default(), &own),
+    };
+    let sequence = window_options(sequence.then(words), &target, keep)
         .then(["set-option", "-p", "-t", &target, "@kas-id", &plan.instance.to_string()])
         .then(["resize-window", "-t", &target, "-x", &cols, "-y", &rows]);
     oneshot::ask(settings, sequence).await
@@ -249,7 +280,7 @@ fn window_options(mut sequence: Sequence, target: &str, keep: &str) -> Sequence 
     for (name, value) in options {
         sequence = sequence.then(["set-option", "-w", "-t", target, name, value]);
     }
-    sequence
+    guard::window(sequence, target)
 }
 
 fn parse_new(
@@ -441,9 +472,9 @@ mod tests {
             Some(Look::Absent) => "absent".to_owned(),
             None => "strange".to_owned(),
         };
-        assert_eq!(look("$3 0 0 1\n$3 7 1 1\n$3 5 0 1\n"), "$3 8 true");
-        assert_eq!(look("$3 0 0 1\n"), "$3 1 false");
-        assert_eq!(look("$3 1 0 0\n"), "foreign");
+        assert_eq!(look("$3 0 0 1 1\n$3 7 1 1 1\n$3 5 0 1 1\n"), "$3 8 true");
+        assert_eq!(look("$3 0 0 1 0\n"), "$3 1 false");
+        assert_eq!(look("$3 1 0 0 0\n"), "foreign");
         assert_eq!(look("what\n"), "strange");
         assert_eq!(look(""), "strange");
     }

@@ -18,7 +18,13 @@ kind=other
 for word; do
     case $word in
     -C) kind=control; break ;;
-    new-session | new-window | list-windows | list-panes | list-sessions | kill-pane) kind=$word; break ;;
+    # kas leaves off the last letter of a command's name, which an alias may have.
+    new-sessio) kind=new-session; break ;;
+    new-windo) kind=new-window; break ;;
+    list-window) kind=list-windows; break ;;
+    list-pane) kind=list-panes; break ;;
+    list-session) kind=list-sessions; break ;;
+    kill-pan) kind=kill-pane; break ;;
     esac
 done
 once() {

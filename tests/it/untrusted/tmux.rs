@@ -32,7 +32,7 @@ fn told_nothing_of_others(world: &World) {
     let stdin = String::from_utf8(fs::read(world.path("told/stdin")).unwrap()).unwrap();
     let words: Vec<String> =
         argv.split('\0').map(|word| word.trim_start_matches('\n').replace(&home, "/")).collect();
-    assert!(words.len() > 100 && words.iter().any(|word| word == "new-window"), "{words:?}");
+    assert!(words.len() > 100 && words.iter().any(|word| word == "new-windo"), "{words:?}");
     assert!(stdin.lines().count() > 10, "{stdin}");
     for word in words.iter().map(String::as_str).chain(stdin.lines()) {
         assert!(word.chars().all(|c| matches!(c, ' '..='~')), "{word:?}");
