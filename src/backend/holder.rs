@@ -39,12 +39,13 @@ impl Holder {
         self.window.as_ref().map(Followed::window)
     }
 
-    /// Gives bytes to the program, in order, once; waits while it does not read.
+    /// Gives bytes to the program, in order, once; waits until its terminal took them.
     ///
     /// # Errors
     /// When the shim is gone.
     pub async fn input(&self, bytes: Bytes) -> Result<(), BackendError> {
-        Ok(self.shim.input(bytes).await?)
+        let end = self.shim.input(bytes).await?;
+        Ok(self.shim.taken(end).await?)
     }
 
     /// Lets the shim of an ended run leave, when its window has shown everything.

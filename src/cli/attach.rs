@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     let signals = Signals::new()?;
     let raw = Raw::enter(&format!("{} - {TOLD} leaves it", run.name()))?;
     write!(context.output.err, "kas: attached to {}; {TOLD} leaves it running\r\n", run.name())?;
-    let session = Session::new(watch, &run, mode);
+    let mut session = Session::new(watch, &run, mode);
     let left = session.run(signals).await;
     drop(raw);
     let told = match &left {
@@ -62,6 +62,12 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     };
     left?;
     writeln!(context.output.err)?;
+    if session.undelivered > 0 {
+        context.remark(&format!(
+            "{} bytes that were typed may not have reached the program",
+            session.undelivered
+        ))?;
+    }
     context.remark(&told)?;
     Ok(code::OK)
 }
@@ -113,6 +119,8 @@ struct Session {
     keys: Keys,
     /// The daemon is, and a notice stands on the screen.
     away: bool,
+    /// So many typed bytes may not have reached the program.
+    undelivered: usize,
 }
 
 impl Session {
@@ -133,10 +141,11 @@ impl Session {
             filter,
             keys: Keys::default(),
             away: false,
+            undelivered: 0,
         }
     }
 
-    async fn run(mut self, mut signals: Signals) -> Result<Left, Error> {
+    async fn run(&mut self, mut signals: Signals) -> Result<Left, Error> {
         let (keyboard, mut typed) = (Keyboard::open()?, [0; 8192]);
         loop {
             let waiting = self.keys.is_waiting();
@@ -146,7 +155,8 @@ impl Session {
                         return Ok(Left::Ended(end));
                     }
                 }
-                count = keyboard.read(&mut typed) => match count? {
+                // At the cap of what waits, the terminal keeps what is typed on.
+                count = keyboard.read(&mut typed), if self.watch.takes_input() => match count? {
                     0 => return Ok(Left::Told),
                     count if self.typed(&typed[..count]).await? => return Ok(Left::Detached),
                     _ => {}
@@ -185,9 +195,21 @@ impl Session {
                 self.write(Policy::Mute, &bytes)?;
             }
             Seen::Gap { .. } | Seen::Size(..) => {}
-            Seen::Complaint(_) => tty::write(b"\x07")?,
+            Seen::Complaint(_) => {
+                self.undelivered += self.watch.take_undelivered();
+                tty::write(b"\x07")?;
+            }
             Seen::Lost => {
-                tty::write(b"\x1b7\x1b[999;1H\x1b[7mkas: the daemon is away; waiting for it\x1b[0m\x1b8")?;
+                let typed = self.watch.take_undelivered();
+                self.undelivered += typed;
+                let typed = match typed {
+                    0 => String::new(),
+                    typed => format!("; {typed} typed bytes may not have arrived"),
+                };
+                let notice = format!(
+                    "\x1b7\x1b[999;1H\x1b[7mkas: the daemon is away; waiting for it{typed}\x1b[0m\x1b8"
+                );
+                tty::write(notice.as_bytes())?;
                 // The notice stands on the screen, so all of it is to be drawn again.
                 self.watch.start_over();
                 self.away = true;

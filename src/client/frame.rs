@@ -52,8 +52,15 @@ pub enum Frame {
     Error {
         /// The code's word.
         code: String,
+        /// The reason's word, if it has one.
+        reason: Option<String>,
         /// For people.
         message: String,
+    },
+    /// The program's terminal took so many more bytes of what was typed.
+    InputTaken {
+        /// How many.
+        bytes: usize,
     },
     /// Output.
     Output {
@@ -108,7 +115,12 @@ impl Frame {
                 signal: text("signal"),
             }),
             "event" => Self::Event { task_id: text("task_id") },
-            "error" => Self::Error { code: text("code")?, message: text("message")? },
+            "error" => Self::Error {
+                code: text("code")?,
+                reason: it["details"]["reason"].as_str().map(str::to_owned),
+                message: text("message")?,
+            },
+            "pty.input.taken" => Self::InputTaken { bytes: it["bytes"].as_u64()?.try_into().ok()? },
             _ => Self::Unknown,
         })
     }
@@ -159,6 +171,7 @@ mod tests {
             r#"{"type":"pty.gap","channel":"c","from":1,"to":5,"reason":"evicted"}"#,
             Frame::Gap { from: 1, to: 5 },
         );
+        check(r#"{"type":"pty.input.taken","channel":"c","bytes":5}"#, Frame::InputTaken { bytes: 5 });
         check(r#"{"type":"tomorrow"}"#, Frame::Unknown);
         for bad in [
             "",

@@ -51,12 +51,20 @@ impl Socket {
         self.0.send(Message::text(message.to_string())).await.map_err(explained)
     }
 
-    /// Sends one binary message.
+    /// Takes one binary message to send: all of it, or nothing when the future is dropped. [`Socket::flush`] sends it.
     ///
     /// # Errors
     /// [`Error::Lost`].
-    pub async fn send_binary(&mut self, message: Bytes) -> Result<(), Error> {
-        self.0.send(Message::binary(message)).await.map_err(explained)
+    pub async fn feed_binary(&mut self, message: Bytes) -> Result<(), Error> {
+        self.0.feed(Message::binary(message)).await.map_err(explained)
+    }
+
+    /// Sends what was taken.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.0.flush().await.map_err(explained)
     }
 
     /// The daemon's next message. Nothing is lost when the future is dropped.

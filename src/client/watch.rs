@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -17,8 +17,12 @@ const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 const ACK_EVERY_BYTES: u64 = 4096;
 /// Input goes in pieces that stay below the frame limit of 64 KiB with their header.
 const INPUT_PIECE_BYTES: usize = 32 * 1024;
-/// The most that can be typed while the daemon is away; what is beyond it is dropped.
-const MAX_UNSENT_BYTES: usize = 4096;
+/// Input sent and not taken by the program's terminal yet. It is below what the daemon holds for one program, so the daemon refuses none of it.
+const WINDOW_BYTES: usize = 128 * 1024;
+/// Typed and not sent yet: the program does not read, or the daemon is away. At the cap [`Watch::takes_input`] says no.
+const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
+/// Reasons for which the daemon takes nothing more that is typed on a subscription.
+const INPUT_OVER: [&str; 3] = ["input_full", "input_closed", "holder"];
 
 /// Why a terminal is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +82,14 @@ pub struct Watch {
     /// The offset of the next byte; `None` to let the daemon choose where to begin.
     next: Option<u64>,
     acked: u64,
-    /// Typed while the daemon was away.
-    unsent: Vec<u8>,
+    /// Typed and not sent yet.
+    unsent: BytesMut,
+    /// Bytes sent that the program's terminal did not take yet.
+    in_flight: usize,
+    /// The daemon tells what was taken; one of an older kas cannot.
+    confirms: bool,
+    /// Bytes that were typed and of which nobody knows whether they arrived, or of which it is known that they did not.
+    undelivered: usize,
     /// Since when the daemon is away.
     lost_since: Option<Instant>,
 }
@@ -105,7 +115,10 @@ impl Watch {
             handle: 0,
             next: from,
             acked: from.unwrap_or(0),
-            unsent: Vec::new(),
+            unsent: BytesMut::new(),
+            in_flight: 0,
+            confirms: matches!(mode, Mode::Interactive(_)),
+            undelivered: 0,
             lost_since: None,
         };
         watch.connect().await?;
@@ -121,6 +134,9 @@ impl Watch {
         if let Mode::Interactive(size) = self.mode {
             hello["mode"] = "interactive".into();
             hello["answers"] = true.into();
+            if self.confirms {
+                hello["confirm_input"] = true.into();
+            }
             hello["cols"] = size.cols().into();
             hello["rows"] = size.rows().into();
         }
@@ -145,6 +161,14 @@ impl Watch {
                 Err(error) => Err(error),
             };
             match frame {
+                Ok(Frame::InputTaken { bytes }) => {
+                    self.in_flight = self.in_flight.saturating_sub(bytes);
+                    self.send_typed().await?;
+                }
+                Ok(Frame::Error { reason, .. }) if self.is_older_daemon(reason.as_deref()) => {
+                    self.confirms = false;
+                    self.socket = None;
+                }
                 Ok(frame) => {
                     if let Some(seen) = self.take(frame)? {
                         return Ok(seen);
@@ -156,6 +180,7 @@ impl Watch {
                     if self.gives_up() {
                         return Err(error);
                     }
+                    self.forget_typing();
                     // A connection that ends before the stream runs was none.
                     if std::mem::take(&mut self.handle) != 0 {
                         return Ok(Seen::Lost);
@@ -198,29 +223,78 @@ impl Watch {
             Frame::Size { cols, rows } => Seen::Size(cols, rows),
             Frame::Exit(end) => Seen::End(end),
             // Once the stream runs, only what this side sent can be refused.
-            Frame::Error { message, .. } if self.handle != 0 => Seen::Complaint(message),
-            Frame::Error { code, message } => {
+            Frame::Error { message, reason, .. } if self.handle != 0 => {
+                if reason.is_some_and(|reason| INPUT_OVER.contains(&reason.as_str())) {
+                    self.begin_again();
+                }
+                Seen::Complaint(message)
+            }
+            Frame::Error { code, message, .. } => {
                 return Err(Error::Refused(Refused { code, message, details: serde_json::Map::new() }));
             }
-            Frame::Event { .. } | Frame::Unknown => return Ok(None),
+            Frame::InputTaken { .. } | Frame::Event { .. } | Frame::Unknown => return Ok(None),
         }))
     }
 
-    /// Types `bytes`. What is typed while the daemon is away is kept, up to 4 KiB, for the first call after [`Seen::Began`].
+    /// Whether more may be typed now: what waits has a cap, and whoever types at it waits too.
+    #[must_use]
+    pub fn takes_input(&self) -> bool {
+        self.unsent.len() < MAX_UNSENT_BYTES
+    }
+
+    /// Types `bytes`, as far as the program's terminal takes them; the rest goes in [`Watch::next`]. What is typed while the daemon is away is
+    /// kept for the first call after [`Seen::Began`].
     ///
     /// # Errors
     /// Never for a lost connection: [`Watch::next`] says that.
     pub async fn input(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(socket) = self.socket.as_mut().filter(|_| self.handle != 0) else {
-            let room = MAX_UNSENT_BYTES.saturating_sub(self.unsent.len());
-            self.unsent.extend(bytes.iter().take(room));
-            return Ok(());
-        };
-        let all = [&std::mem::take(&mut self.unsent), bytes].concat();
-        for piece in all.chunks(INPUT_PIECE_BYTES) {
-            passing(socket.send_binary(Frame::input(self.handle, piece)).await)?;
+        self.unsent.extend_from_slice(bytes);
+        self.send_typed().await
+    }
+
+    /// Sends what was typed, up to the window.
+    async fn send_typed(&mut self) -> Result<(), Error> {
+        let Some(socket) = self.socket.as_mut().filter(|_| self.handle != 0) else { return Ok(()) };
+        while !self.unsent.is_empty() && self.in_flight < WINDOW_BYTES {
+            let length = self.unsent.len().min(INPUT_PIECE_BYTES);
+            // Taken whole or not at all, so nothing is lost or sent twice when this future is dropped.
+            let fed = socket.feed_binary(Frame::input(self.handle, &self.unsent[..length])).await;
+            if fed.is_err() {
+                return passing(fed);
+            }
+            self.unsent.advance(length);
+            self.in_flight += if self.confirms { length } else { 0 };
         }
-        Ok(())
+        passing(socket.flush().await)
+    }
+
+    /// So many typed bytes may not have reached the program since this was asked last.
+    pub const fn take_undelivered(&mut self) -> usize {
+        std::mem::replace(&mut self.undelivered, 0)
+    }
+
+    /// Of what was on its way nobody knows whether it arrived: it is not sent again, and what was typed after it would follow a hole.
+    fn forget_typing(&mut self) {
+        if self.in_flight > 0 {
+            self.undelivered += self.in_flight + self.unsent.len();
+            self.in_flight = 0;
+            self.unsent.clear();
+        }
+    }
+
+    /// Subscribes anew on another connection, because nothing typed on this one is taken any more.
+    fn begin_again(&mut self) {
+        self.undelivered += self.in_flight + self.unsent.len();
+        self.in_flight = 0;
+        self.unsent.clear();
+        self.handle = 0;
+        self.socket = None;
+        self.lost_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether a subscription was refused for the one wish that a daemon of an older kas does not know.
+    fn is_older_daemon(&self, reason: Option<&str>) -> bool {
+        self.handle == 0 && self.confirms && reason == Some("unknown_field")
     }
 
     /// After the next reconnection, begins where the daemon thinks best instead of at the next byte.
@@ -327,12 +401,14 @@ mod tests {
             let hello = said(&mut peer).await;
             assert_eq!(
                 hello,
-                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","answers":true,"cols":80,"rows":24,"from":0})
+                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","answers":true,"confirm_input":true,"cols":80,"rows":24,"from":0})
             );
             say(&mut peer, json!({"type":"subscribed","handle":7,"offset":3})).await;
             output(&mut peer, 0, b"abc").await;
             let Some(Ok(Message::Binary(typed))) = peer.next().await else { panic!("no input") };
             assert_eq!(&typed[..], &Frame::input(7, b"x")[..]);
+            say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":1})).await;
+            output(&mut peer, 3, b"").await;
             drop(peer);
             let mut peer = accept(&listener).await;
             assert_eq!(said(&mut peer).await["from"], 3);
@@ -364,6 +440,7 @@ mod tests {
         let expect = [
             Seen::Began { live: 3 },
             bytes(0, "abc"),
+            bytes(3, ""),
             Seen::Lost,
             Seen::Began { live: 3 },
             bytes(3, "def"),
@@ -371,6 +448,95 @@ mod tests {
             Seen::End(end),
         ];
         assert_eq!(seen, expect);
+    }
+
+    /// Input frames until they bring `wanted` bytes.
+    async fn typed(peer: &mut Peer, wanted: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < wanted {
+            let Some(Ok(Message::Binary(frame))) = peer.next().await else { panic!("no input") };
+            all.extend_from_slice(&frame[13..]);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_daemon_of_an_older_kas_is_asked_without_the_new_wish() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let mode = Mode::Interactive(Size::DEFAULT);
+        let daemon = async {
+            // A daemon of an older kas does not know the wish, and is asked again without it.
+            let mut peer = accept(&listener).await;
+            assert_eq!(said(&mut peer).await["confirm_input"], true);
+            say(&mut peer, json!({"type":"error","code":"invalid_request","message":"?","details":{"reason":"unknown_field"}})).await;
+            let mut peer = accept(&listener).await;
+            assert_eq!(said(&mut peer).await["confirm_input"], Value::Null);
+            drop(peer);
+        };
+        let viewer = async {
+            let mut watch =
+                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            watch.lost_since = Some(Instant::now());
+            tokio::select! { _ = watch.next() => {}, () = sleep(Duration::from_millis(600)) => {} }
+            assert!(!watch.confirms);
+        };
+        tokio::join!(daemon, viewer);
+    }
+
+    #[tokio::test]
+    async fn a_paste_goes_as_it_is_taken_and_after_a_break_nothing_follows_a_hole() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let paste: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1] ^ n.to_le_bytes()[0]).collect();
+        let mode = Mode::Interactive(Size::DEFAULT);
+        let daemon = async {
+            let mut peer = accept(&listener).await;
+            said(&mut peer).await;
+            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            let first = typed(&mut peer, WINDOW_BYTES).await;
+            assert_eq!(first, paste[..WINDOW_BYTES]);
+            say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":40_000})).await;
+            // One piece more, for there is room below the window again.
+            let second = typed(&mut peer, INPUT_PIECE_BYTES).await;
+            assert_eq!(second, paste[WINDOW_BYTES..WINDOW_BYTES + INPUT_PIECE_BYTES]);
+            drop(peer);
+            let mut peer = accept(&listener).await;
+            said(&mut peer).await;
+            say(&mut peer, json!({"type":"subscribed","handle":8,"offset":0})).await;
+            assert_eq!(typed(&mut peer, 3).await, b"new", "nothing of the broken paste");
+            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":0}))
+                .await;
+            peer
+        };
+        let viewer = async {
+            let mut watch =
+                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            let mut begun = 0;
+            loop {
+                match watch.next().await.unwrap() {
+                    Seen::Began { .. } if begun == 0 => {
+                        begun += 1;
+                        watch.input(&paste).await.unwrap();
+                        assert!(watch.takes_input() && watch.unsent.len() == paste.len() - WINDOW_BYTES);
+                    }
+                    Seen::Began { .. } => watch.input(b"new").await.unwrap(),
+                    Seen::Lost => {
+                        assert_eq!(watch.take_undelivered(), paste.len() - 40_000);
+                        assert_eq!(watch.take_undelivered(), 0);
+                    }
+                    Seen::End(_) => return,
+                    other @ (Seen::Bytes { .. }
+                    | Seen::Snapshot(_)
+                    | Seen::Gap { .. }
+                    | Seen::Size(..)
+                    | Seen::Complaint(_)) => panic!("{other:?}"),
+                }
+            }
+        };
+        let (_peer, ()) = tokio::join!(daemon, viewer);
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ impl Handle {
         Ok(channel)
     }
 
-    /// Gives bytes to the program, in order, once; waits while it does not read.
+    /// Gives bytes to the program, in order, once; waits until its terminal took them.
     ///
     /// # Errors
     /// `conflict` when it is over, `unavailable` when its holder cannot be reached.

@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError, read_only};
@@ -71,6 +71,10 @@ pub enum ClientError {
 pub struct Client {
     requests: mpsc::Sender<Asked>,
     credit: Arc<Semaphore>,
+    /// Bytes of input sent so far; held while a piece is sent, so that the order of positions is the order of sending.
+    typed: Arc<Mutex<u64>>,
+    /// Bytes of input that the terminal took so far.
+    taken: watch::Receiver<u64>,
     hello: Hello,
 }
 
@@ -80,6 +84,7 @@ pub struct EventStream {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     credit: Arc<Semaphore>,
+    taken: watch::Sender<u64>,
     /// The shim speaks another version: what is not understood is passed over.
     lenient: bool,
     /// So many bytes more belong to a frame that is passed over.
@@ -122,10 +127,12 @@ impl Client {
     ) -> Result<(Self, EventStream), ClientError> {
         let (read, mut write) = socket.into_split();
         let credit = Arc::new(Semaphore::new(INPUT_CREDIT));
+        let (tells_taken, taken) = watch::channel(0);
         let mut events = EventStream {
             socket: read,
             buffer: BytesMut::new(),
             credit: Arc::clone(&credit),
+            taken: tells_taken,
             lenient: false,
             skip: 0,
         };
@@ -141,7 +148,7 @@ impl Client {
             reason = "ends when the last Client is dropped or the shim leaves"
         )]
         tokio::spawn(write_requests(write, queue));
-        Ok((Self { requests, credit, hello }, events))
+        Ok((Self { requests, credit, typed: Arc::default(), taken, hello }, events))
     }
 
     /// What the shim said when it was greeted.
@@ -192,20 +199,35 @@ impl Client {
         self.send(Request::Unfollow).await
     }
 
-    /// Types `bytes`. Waits while [`INPUT_CREDIT`] bytes are on their way; the [`EventStream`] must be read meanwhile.
+    /// Types `bytes`. Waits while [`INPUT_CREDIT`] bytes are on their way; the [`EventStream`] must be read meanwhile. Answers where they end
+    /// in all that was typed, for [`Client::taken`].
     ///
     /// # Errors
     ///
     /// See [`Client::open_gate`].
-    pub async fn input(&self, mut bytes: Bytes) -> Result<(), ClientError> {
+    pub async fn input(&self, mut bytes: Bytes) -> Result<u64, ClientError> {
+        let mut end = 0;
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(INPUT_PIECE));
             let count = u32::try_from(piece.len()).expect("a piece is small");
             let room = self.credit.acquire_many(count).await.map_err(|_| ClientError::Closed)?;
+            let mut typed = self.typed.lock().await;
             self.send(Request::Input(piece)).await?;
+            *typed += u64::from(count);
+            end = *typed;
             room.forget();
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// Waits until the terminal took everything that was typed up to `end`, or dropped it because the command ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Closed`] when the shim is gone before: whether the rest was taken is not known.
+    pub async fn taken(&self, end: u64) -> Result<(), ClientError> {
+        let mut taken = self.taken.clone();
+        taken.wait_for(|taken| *taken >= end).await.map(drop).map_err(|_| ClientError::Closed)
     }
 
     /// Gives the terminal this size.
@@ -286,7 +308,10 @@ impl EventStream {
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             match self.decode()? {
-                Some(Event::InputTaken(count)) => self.credit.add_permits(count as usize),
+                Some(Event::InputTaken(count)) => {
+                    self.credit.add_permits(count as usize);
+                    self.taken.send_modify(|taken| *taken += u64::from(count));
+                }
                 Some(event) => return Ok(Some(event)),
                 None => {
                     self.buffer.reserve(super::wire::MAX_EVENT);

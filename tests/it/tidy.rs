@@ -3,6 +3,7 @@
 mod rules;
 mod source;
 mod supply;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::fs;

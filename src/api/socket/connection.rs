@@ -34,12 +34,16 @@ const PINGS_LIMIT: u32 = 64;
 /// above what acknowledging the fastest output takes, one message for 32 KiB.
 const HEARD_LIMIT: u32 = 100;
 const HEARD_WINDOW: Duration = Duration::from_millis(10);
+/// Handles of former subscriptions that are remembered, so that an error about a late frame names its channel; about an older one it names none.
+const RETIRED_LIMIT: usize = 256;
 /// Events sent in one turn.
 const EVENTS_AT_ONCE: usize = 32;
 /// How often the client is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Who says nothing for so long, not even that it lives, is closed with 1008: a peer that is gone, or does not read.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+/// Of this time the last part begins when this side looks: after it was itself stopped, what the peer said meanwhile is heard first.
+const SILENCE_LOOK: Duration = Duration::from_secs(1);
 /// How long a connection that is over may take to say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -103,6 +107,8 @@ pub(super) struct Connection<D> {
     pub(super) next_handle: u32,
     pub(super) subs: BTreeMap<u32, Sub>,
     pub(super) handles: HashMap<ChannelName, u32>,
+    /// The last handles that stand for nothing any more, newest last.
+    pub(super) retired: VecDeque<(u32, ChannelName)>,
     /// Subscriptions whose turn may bring something, each at most once.
     pub(super) ready: VecDeque<u32>,
     pub(super) outbox: VecDeque<Message>,
@@ -133,6 +139,7 @@ impl<D: Desk> Connection<D> {
             next_handle: 1,
             subs: BTreeMap::new(),
             handles: HashMap::new(),
+            retired: VecDeque::new(),
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
             inputs: Inputs::default(),
@@ -160,6 +167,7 @@ impl<D: Desk> Connection<D> {
         S: Stream<Item = Result<Message, axum::Error>> + Sink<Message, Error = axum::Error> + Unpin,
     {
         let mut heard = Instant::now();
+        let mut silent_until = None;
         let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
         let mut window = Window::at(heard);
         let (mut unflushed, mut pings, mut turn) = (false, 0, false);
@@ -176,6 +184,7 @@ impl<D: Desk> Connection<D> {
                     Peer::Failed(error) => return close_for(error),
                     Peer::Said(message) => {
                         heard = Instant::now();
+                        silent_until = None;
                         window.count(heard);
                         // The answer to a ping is written by the socket itself, and has to be taken by the client too.
                         if let Message::Ping(_) = message {
@@ -196,8 +205,11 @@ impl<D: Desk> Connection<D> {
                     window = Window::at(Instant::now());
                 }
                 _ = ping.tick() => self.outbox.push_back(Message::Ping(Bytes::new())),
-                () = tokio::time::sleep_until(heard + SILENCE_LIMIT) => {
-                    return close(close_code::POLICY, "silence");
+                () = tokio::time::sleep_until(silent_until.unwrap_or(heard + SILENCE_LIMIT - SILENCE_LOOK)) => {
+                    if silent_until.is_some() {
+                        return close(close_code::POLICY, "silence");
+                    }
+                    silent_until = Some(Instant::now() + SILENCE_LOOK);
                 }
                 () = &mut self.useless => {
                     return close(close_code::POLICY, "the credential was revoked or has expired");
@@ -296,7 +308,11 @@ impl<D: Desk> Connection<D> {
 
     pub(super) async fn drop_sub(&mut self, handle: u32) {
         let Some(sub) = self.subs.remove(&handle) else { return };
-        self.handles.retain(|_, it| *it != handle);
+        if let Some(name) = self.name_of(handle) {
+            self.handles.remove(&name);
+            self.retired.push_back((handle, name));
+            self.retired.drain(..self.retired.len().saturating_sub(RETIRED_LIMIT));
+        }
         let Kind::Pty(pty, _) = sub.kind else { return };
         self.owners.release(pty.terminal, self.subscriber(handle));
         if let (TerminalId::Task(id), false) = (pty.terminal, pty.is_over()) {

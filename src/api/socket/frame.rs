@@ -149,6 +149,16 @@ pub(super) fn exit(channel: ChannelName, ended: &Ended) -> Message {
     }))
 }
 
+/// The program's terminal took so many more bytes of what this connection typed.
+pub(super) fn input_taken(channel: ChannelName, bytes: usize) -> Message {
+    text(&json!({ "type": "pty.input.taken", "channel": channel.to_string(), "bytes": bytes }))
+}
+
+/// The answer to a client that asks whether it is heard.
+pub(super) fn pong(id: u64) -> Message {
+    text(&json!({ "type": "pong", "id": id }))
+}
+
 /// Something happened.
 pub(super) fn event(it: &StoredEvent) -> Message {
     let mut object = wire::event(it);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::connection::{Connection, Counted, Kind};
 use super::desk::Desk;
 use super::frame::{self, ChannelName};
+use super::input::Piece;
 use super::owners::Subscriber;
 use super::subscription::{Answers, Pty, start};
 use super::waiting::Done;
@@ -33,7 +34,7 @@ impl<D: Desk> Connection<D> {
                 Ok(said) => self.obey(said).await.err(),
                 Err(failure) => Some(failure),
             },
-            Message::Binary(bytes) => self.typed_binary(&bytes).err().map(|refusal| (refusal, None)),
+            Message::Binary(bytes) => self.typed_binary(&bytes).err(),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
         };
         if let Some((refusal, channel)) = failure {
@@ -64,6 +65,10 @@ impl<D: Desk> Connection<D> {
             Said::Ack(it) => {
                 let answer = self.handle_of(&it.channel);
                 (it.channel, answer.and_then(|(_, handle)| self.acknowledge(handle, Offset(it.offset))))
+            }
+            Said::Ping(it) => {
+                self.outbox.push_back(frame::pong(it.id));
+                return Ok(());
             }
         };
         answer.map_err(|refusal| (refusal, Some(channel)))
@@ -119,10 +124,17 @@ impl<D: Desk> Connection<D> {
         let start = start(it.from.map(Offset), &held, whole, ended.is_some())?;
 
         let name = ChannelName::Pty(terminal);
+        let former = self.handles.get(&name).copied();
+        let replaced =
+            former.and_then(|it| self.pty(it).ok()).map(|former| (former.first_handle, former.taken));
         self.drop_named(name).await;
         let handle = self.next_handle;
         let (mut pty, replay) = Pty::new(terminal, handle, channel, start, interactive);
         pty.wish = wire::wished_size(it.cols.as_ref(), it.rows.as_ref());
+        pty.confirms = it.confirm_input;
+        if let Some((first_handle, taken)) = replaced {
+            (pty.first_handle, pty.taken) = (first_handle, if pty.confirms { taken } else { 0 });
+        }
         if it.answers && interactive {
             pty.answers =
                 Some(Answers { owners: Arc::clone(&self.owners), subscriber: self.subscriber(handle) });
@@ -170,18 +182,41 @@ impl<D: Desk> Connection<D> {
         }
     }
 
-    pub(super) fn typed_binary(&mut self, bytes: &Bytes) -> Answer<()> {
-        let (handle, payload) = frames::parse_binary(bytes)?;
-        self.typed(handle, payload)
+    pub(super) fn typed_binary(&mut self, bytes: &Bytes) -> Result<(), Failure> {
+        let (handle, typed) = frames::parse_binary(bytes);
+        let answer = match (handle, typed) {
+            (Some(handle), Ok(typed)) => self.typed(handle, typed),
+            (_, typed) => typed.map(drop),
+        };
+        let name = || handle.and_then(|handle| self.name_of(handle)).map(|name| name.to_string());
+        answer.map_err(|refusal| (refusal, name()))
     }
 
+    /// Takes what was typed. After the first refusal nothing more of the subscription is taken: it would follow a hole.
     pub(super) fn typed(&mut self, handle: u32, bytes: Bytes) -> Answer<()> {
         let terminal = self.may_act(handle)?;
-        if let Some(first) = self.inputs.push(terminal, bytes)? {
-            self.deliver(terminal, first);
+        if self.pty(handle)?.input_closed {
+            let message = "nothing typed here is delivered since input was refused: subscribe again";
+            return Err(Refusal::new(Code::Conflict, message).reason("input_closed"));
+        }
+        match self.inputs.push(terminal, Piece { handle, bytes }) {
+            Ok(Some(first)) => self.deliver(terminal, first),
+            Ok(None) => {}
+            Err(refusal) => {
+                let waiting = self.inputs.waiting(terminal);
+                let pty = self.pty(handle)?;
+                pty.input_closed = true;
+                return Err(refusal.detail("accepted", waiting + pty.taken));
+            }
         }
         self.own(handle, terminal);
         Ok(())
+    }
+
+    /// The channel that a handle stands for, or stood for not long ago.
+    pub(super) fn name_of(&self, handle: u32) -> Option<ChannelName> {
+        let current = self.handles.iter().find(|(_, it)| **it == handle).map(|(name, _)| *name);
+        current.or_else(|| self.retired.iter().find(|(it, _)| *it == handle).map(|(_, name)| *name))
     }
 
     pub(super) fn resize(&mut self, handle: u32, size: Option<Size>) -> Answer<()> {

@@ -6,50 +6,76 @@ use bytes::Bytes;
 
 use crate::daemon::{Answer, Code, Refusal, TerminalId};
 
-/// Bytes a connection may have typed that no program has read. More is refused and the client told: a program that does not read
-/// must not stop the other terminals of the page.
-const WAITING_LIMIT: usize = 256 << 10;
+/// Bytes that may wait for one program. More is refused and the client told: a program that does not read must not stop the other terminals of the page.
+const TERMINAL_LIMIT: usize = 256 << 10;
+/// Bytes that may wait on one connection. More is refused in the same way: a client that types into many programs that do not read pays itself.
+const CONNECTION_LIMIT: usize = 4 << 20;
 /// What holding a piece costs besides its bytes, and counts for it.
 const PIECE: usize = 64;
+
+/// Typed bytes, and the subscription that they were typed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) handle: u32,
+    pub(super) bytes: Bytes,
+}
+
+/// What waits for one program; the first is being delivered.
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Piece>,
+    waiting: usize,
+}
 
 /// Waiting input of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
-    queues: BTreeMap<TerminalId, VecDeque<Bytes>>,
+    queues: BTreeMap<TerminalId, Queue>,
     waiting: usize,
 }
 
 impl Inputs {
     /// Takes bytes in. Answers those to deliver now: the first of an idle terminal.
-    pub(super) fn push(&mut self, id: TerminalId, bytes: Bytes) -> Answer<Option<Bytes>> {
-        if self.waiting + cost(&bytes) > WAITING_LIMIT {
-            let message = "the program does not read what is typed; nothing of this frame was delivered";
-            return Err(Refusal::new(Code::RateLimited, message).reason("input_full"));
-        }
-        if bytes.is_empty() {
+    pub(super) fn push(&mut self, id: TerminalId, piece: Piece) -> Answer<Option<Bytes>> {
+        if piece.bytes.is_empty() {
             return Ok(None);
         }
-        self.waiting += cost(&bytes);
+        let cost = cost(&piece);
+        let waits = self.queues.get(&id).map_or(0, |queue| queue.waiting);
+        if waits + cost > TERMINAL_LIMIT || self.waiting + cost > CONNECTION_LIMIT {
+            let message = "the program does not read what is typed; nothing of this frame and of later ones is delivered, until it is \
+                           subscribed to again";
+            return Err(Refusal::new(Code::RateLimited, message).reason("input_full"));
+        }
+        self.waiting += cost;
         let queue = self.queues.entry(id).or_default();
-        queue.push_back(bytes);
-        Ok((queue.len() == 1).then(|| queue[0].clone()))
+        queue.waiting += cost;
+        queue.pieces.push_back(piece);
+        Ok((queue.pieces.len() == 1).then(|| queue.pieces[0].bytes.clone()))
     }
 
-    /// The first piece was delivered or failed. Answers the next.
-    pub(super) fn delivered(&mut self, id: TerminalId) -> Option<Bytes> {
-        let queue = self.queues.get_mut(&id)?;
-        self.waiting -= queue.pop_front().as_ref().map_or(0, cost);
-        let next = queue.front().cloned();
+    /// Bytes that wait for a program, the piece that is being delivered among them.
+    pub(super) fn waiting(&self, id: TerminalId) -> usize {
+        self.queues.get(&id).map_or(0, |queue| queue.waiting - PIECE * queue.pieces.len())
+    }
+
+    /// The first piece was delivered. Answers it, and the next bytes.
+    pub(super) fn delivered(&mut self, id: TerminalId) -> (Option<Piece>, Option<Bytes>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return (None, None) };
+        let done = queue.pieces.pop_front();
+        let cost = done.as_ref().map_or(0, cost);
+        queue.waiting -= cost;
+        self.waiting -= cost;
+        let next = queue.pieces.front().map(|piece| piece.bytes.clone());
         if next.is_none() {
             self.queues.remove(&id);
         }
-        next
+        (done, next)
     }
 
     /// The program takes no more: what waits for it is forgotten.
     pub(super) fn failed(&mut self, id: TerminalId) {
-        let queue = self.queues.remove(&id).unwrap_or_default();
-        self.waiting -= queue.iter().map(cost).sum::<usize>();
+        self.waiting -= self.queues.remove(&id).map_or(0, |queue| queue.waiting);
     }
 
     /// Whether nothing waits.
@@ -58,8 +84,8 @@ impl Inputs {
     }
 }
 
-fn cost(bytes: &Bytes) -> usize {
-    bytes.len() + PIECE
+fn cost(piece: &Piece) -> usize {
+    piece.bytes.len() + PIECE
 }
 
 #[cfg(test)]
@@ -70,19 +96,35 @@ mod unit {
     fn pieces_go_in_order_and_have_a_limit() {
         let (a, b) = (TerminalId::Pane(1), TerminalId::Pane(2));
         let bytes = Bytes::from_static;
+        let piece = |it: &'static [u8]| Piece { handle: 1, bytes: bytes(it) };
+        let zeros = |len| Piece { handle: 1, bytes: vec![0; len].into() };
         let mut inputs = Inputs::default();
-        assert_eq!(inputs.push(a, bytes(b"1")), Ok(Some(bytes(b"1"))));
-        assert_eq!(inputs.push(a, bytes(b"2")), Ok(None));
-        assert_eq!(inputs.push(b, bytes(b"3")), Ok(Some(bytes(b"3"))));
-        assert_eq!(inputs.push(b, bytes(b"")), Ok(None));
-        assert!(inputs.push(b, Bytes::from(vec![0; WAITING_LIMIT])).is_err());
-        assert_eq!(inputs.delivered(a), Some(bytes(b"2")));
-        assert_eq!(inputs.delivered(a), None);
-        assert_eq!(inputs.delivered(b), None);
-        assert!(inputs.is_empty());
-        assert!(inputs.push(a, bytes(b"4")).is_ok() && inputs.push(a, bytes(b"5")).is_ok());
+        assert_eq!(inputs.push(a, piece(b"1")), Ok(Some(bytes(b"1"))));
+        assert_eq!(inputs.push(a, piece(b"2")), Ok(None));
+        assert_eq!(inputs.push(b, piece(b"3")), Ok(Some(bytes(b"3"))));
+        assert_eq!(inputs.push(b, piece(b"")), Ok(None));
+        assert!(inputs.push(b, zeros(TERMINAL_LIMIT)).is_err());
+        assert_eq!((inputs.waiting(a), inputs.waiting(b), inputs.waiting(TerminalId::Pane(3))), (2, 1, 0));
+        assert_eq!(inputs.delivered(a), (Some(piece(b"1")), Some(bytes(b"2"))));
+        assert_eq!(inputs.delivered(a), (Some(piece(b"2")), None));
+        assert_eq!(inputs.delivered(b), (Some(piece(b"3")), None));
+        assert!(inputs.is_empty() && inputs.waiting == 0);
+        assert!(inputs.push(a, piece(b"4")).is_ok() && inputs.push(a, piece(b"5")).is_ok());
         inputs.failed(a);
-        assert!(inputs.is_empty());
-        assert!(inputs.push(b, Bytes::from(vec![0; WAITING_LIMIT - PIECE])).is_ok());
+        assert!(inputs.is_empty() && inputs.waiting == 0);
+        assert!(inputs.push(b, zeros(TERMINAL_LIMIT - PIECE)).is_ok());
+    }
+
+    #[test]
+    fn a_full_terminal_leaves_room_for_others_up_to_the_connections_limit() {
+        let full = || Piece { handle: 1, bytes: vec![0; TERMINAL_LIMIT - PIECE].into() };
+        let mut inputs = Inputs::default();
+        for pane in 0..16 {
+            assert!(inputs.push(TerminalId::Pane(pane), full()).is_ok(), "{pane}");
+            assert!(inputs.push(TerminalId::Pane(pane), full()).is_err(), "{pane}");
+        }
+        assert!(inputs.push(TerminalId::Pane(16), full()).is_err());
+        inputs.failed(TerminalId::Pane(3));
+        assert!(inputs.push(TerminalId::Pane(16), full()).is_ok());
     }
 }

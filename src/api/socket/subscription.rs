@@ -102,6 +102,14 @@ pub(super) struct Pty {
     pub(super) answers: Option<Answers>,
     /// Whether a resize is under way.
     pub(super) resizing: bool,
+    /// Whether it wants to be told when a program's terminal took what it typed.
+    pub(super) confirms: bool,
+    /// Bytes it typed that were taken and it was not told of yet.
+    pub(super) taken: usize,
+    /// The first of the subscriptions that it took the place of one after the other; what was typed on them is told to it.
+    pub(super) first_handle: u32,
+    /// A frame of input was refused or lost: nothing typed on this subscription is delivered any more, for it would follow a hole.
+    pub(super) input_closed: bool,
     at: Offset,
     acked: Offset,
     flow: Flow,
@@ -144,6 +152,10 @@ impl Pty {
             wish: None,
             answers: None,
             resizing: false,
+            confirms: false,
+            taken: 0,
+            first_handle: handle,
+            input_closed: false,
             at,
             acked: at,
             flow,
@@ -175,6 +187,9 @@ impl Pty {
         if size != self.told_size {
             self.told_size = size;
             return Turn::More(frame::size(self.name(), size));
+        }
+        if self.taken > 0 {
+            return Turn::More(frame::input_taken(self.name(), std::mem::take(&mut self.taken)));
         }
         if let Some(snapshot) = self.snapshot.take() {
             return self.tell(snapshot);

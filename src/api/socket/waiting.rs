@@ -63,17 +63,34 @@ impl<D: Desk> Connection<D> {
                 }
                 self.enqueue(handle);
             }
-            Done::Delivered(terminal, Ok(())) => {
-                if let Some(next) = self.inputs.delivered(terminal) {
-                    self.deliver(terminal, next);
-                }
-            }
+            Done::Delivered(terminal, Ok(())) => self.delivered(terminal),
             Done::Delivered(terminal, Err(refusal)) => {
                 self.inputs.failed(terminal);
-                let name = ChannelName::Pty(terminal).to_string();
-                self.outbox.push_back(frame::error(&refusal, Some(&name)));
+                let name = ChannelName::Pty(terminal);
+                if let Some(pty) = self.handles.get(&name).copied().and_then(|handle| self.pty(handle).ok()) {
+                    pty.input_closed = true;
+                }
+                self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
             }
             Done::Resized(handle, size, answer) => self.resized(handle, size, answer),
+        }
+    }
+
+    /// A program's terminal took what was typed: the subscription that typed it is told if it wants to be, and the next goes.
+    fn delivered(&mut self, terminal: TerminalId) {
+        let (done, next) = self.inputs.delivered(terminal);
+        // The subscription that typed it, or the one that took its place.
+        let handle = self.handles.get(&ChannelName::Pty(terminal)).copied();
+        if let (Some(done), Some(handle)) = (done, handle)
+            && let Ok(pty) = self.pty(handle)
+            && pty.confirms
+            && done.handle >= pty.first_handle
+        {
+            pty.taken += done.bytes.len();
+            self.enqueue(handle);
+        }
+        if let Some(next) = next {
+            self.deliver(terminal, next);
         }
     }
 

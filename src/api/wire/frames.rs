@@ -34,6 +34,9 @@ pub(in crate::api) struct Subscribe {
     /// Whether it wants to be told which output it may answer.
     #[serde(default)]
     pub(in crate::api) answers: bool,
+    /// Whether it wants to be told when what it types was taken.
+    #[serde(default)]
+    pub(in crate::api) confirm_input: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +75,14 @@ pub(in crate::api) struct Ack {
     pub(in crate::api) offset: u64,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Ping {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) id: u64,
+}
+
 /// One text frame from the client.
 #[derive(Debug)]
 pub(in crate::api) enum Said {
@@ -80,6 +91,7 @@ pub(in crate::api) enum Said {
     Input(Input),
     Resize(Resize),
     Ack(Ack),
+    Ping(Ping),
 }
 
 /// What can be told of any frame, however wrong the rest is.
@@ -101,20 +113,24 @@ pub(in crate::api) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>
         Some("pty.input") => parse_json(text).map(Said::Input),
         Some("pty.resize") => parse_json(text).map(Said::Resize),
         Some("pty.ack") => parse_json(text).map(Said::Ack),
+        Some("ping") => parse_json(text).map(Said::Ping),
         Some(_) | None => Err(invalid("`type` is none of the known ones").reason("unknown_type")),
     };
     said.map_err(|refusal| (refusal, outline.channel.as_str().map(str::to_owned)))
 }
 
-/// Reads a binary frame: the handle, and the bytes typed.
-pub(in crate::api) fn parse_binary(frame: &Bytes) -> Answer<(u32, Bytes)> {
+/// Reads a binary frame: the handle it names, if it is long enough to, and the bytes typed.
+pub(in crate::api) fn parse_binary(frame: &Bytes) -> (Option<u32>, Answer<Bytes>) {
     match frame.get(..BINARY_HEADER) {
-        Some(&[INPUT, a, b, c, d, ..]) => {
+        Some(&[kind, a, b, c, d, ..]) => {
             // A copy: a slice would hold the whole buffer it was read into for as long as the program does not read.
-            Ok((u32::from_be_bytes([a, b, c, d]), Bytes::copy_from_slice(&frame[BINARY_HEADER..])))
+            let typed = (kind == INPUT).then(|| Bytes::copy_from_slice(&frame[BINARY_HEADER..]));
+            let refusal = || invalid("only input (kind 3) comes from a client").reason("unknown_type");
+            (Some(u32::from_be_bytes([a, b, c, d])), typed.ok_or_else(refusal))
         }
-        Some(_) => Err(invalid("only input (kind 3) comes from a client").reason("unknown_type")),
-        None => Err(invalid("a binary frame has a header of 13 bytes").reason("short_frame")),
+        Some(_) | None => {
+            (None, Err(invalid("a binary frame has a header of 13 bytes").reason("short_frame")))
+        }
     }
 }
 
@@ -143,8 +159,9 @@ mod unit {
     #[test]
     fn binary_frames_are_big_endian() {
         let typed = Bytes::from_static(b"\x03\0\0\x01\0\0\0\0\0\0\0\0\0abc");
-        assert_eq!(parse_binary(&typed), Ok((256, Bytes::from_static(b"abc"))));
-        assert!(parse_binary(&Bytes::from_static(b"\x03\0\0")).is_err());
-        assert!(parse_binary(&Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0\0\0\0\0")).is_err());
+        assert_eq!(parse_binary(&typed), (Some(256), Ok(Bytes::from_static(b"abc"))));
+        let of = |frame: &'static [u8]| parse_binary(&Bytes::from_static(frame));
+        assert!(matches!(of(b"\x03\0\0"), (None, Err(_))));
+        assert!(matches!(of(b"\x01\0\0\0\x09\0\0\0\0\0\0\0\0"), (Some(9), Err(_))));
     }
 }

@@ -11,7 +11,8 @@ async fn input_arrives_byte_for_byte() {
     let typed = Bytes::from(bytes.clone());
     let client = run.client.clone();
     let typing = async move { client.input(typed).await.unwrap() };
-    let ((), (output, _)) = tokio::join!(typing, run.finish());
+    let (end, (output, _)) = tokio::join!(typing, run.finish());
+    assert_eq!(end, 3_000_000);
     use sha2::Digest as _;
     let hex: String = sha2::Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
     assert!(String::from_utf8_lossy(&output).contains(&hex));
@@ -34,9 +35,13 @@ async fn input_waits_for_a_program_that_does_not_read_yet() {
     run.client.resize(Size::clamped(100, 40).unwrap()).await.unwrap();
     run.until(|e| matches!(e, Event::Resized(_)).then_some(())).await;
     assert!(!typing.is_finished(), "more than the credit cannot have been sent");
+    let client = run.client.clone();
+    let taken = tokio::spawn(async move { client.taken(1_000_000).await });
     std::fs::write(&go, "").unwrap();
     let (output, _) = run.finish().await;
     typing.await.unwrap().unwrap();
+    taken.await.unwrap().unwrap();
+    assert!(run.client.taken(u64::MAX).await.is_err(), "a shim that has left takes nothing more");
     use sha2::Digest as _;
     let hex: String = sha2::Sha256::digest(&text).iter().map(|b| format!("{b:02x}")).collect();
     assert!(String::from_utf8_lossy(&output).contains(&hex), "{}", String::from_utf8_lossy(&output));
