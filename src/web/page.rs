@@ -58,7 +58,8 @@ fn content_type(path: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
-        Some("md") => "text/plain; charset=utf-8",
+        Some("woff2") => "font/woff2",
+        Some("md" | "txt") => "text/plain; charset=utf-8",
         Some(_) | None => "application/octet-stream",
     }
 }

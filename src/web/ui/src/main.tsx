@@ -6,6 +6,7 @@ import { followLinks } from './route';
 import { startClock } from './state/clock';
 import './style.css';
 import { styleThroughCssom } from './terminal/csp';
+import { loadFont } from './terminal/font';
 import { trustTemplates } from './trusted';
 import { App } from './view/App';
 
@@ -14,4 +15,4 @@ styleThroughCssom();
 followLinks();
 startClock();
 void startSession();
-render(() => <App />, document.getElementById('app') as HTMLElement);
+void loadFont().then(() => render(() => <App />, document.getElementById('app') as HTMLElement));

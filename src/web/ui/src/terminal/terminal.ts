@@ -7,11 +7,13 @@ import '@xterm/xterm/css/xterm.css';
 import { Channel, type ChannelState, type Size } from '../stream/channel';
 import type { Mode, ServerMessage } from '../stream/message';
 import type { Socket } from '../stream/socket';
+import { FONT, fontSize } from './font';
 import { isCopyKey, isLeaveKey } from './keys';
 import { takePastes } from './paste';
 import { guardReplies, isFocusReport } from './replies';
 import { rememberSize, usableSize } from './size';
 import { onThemeChange, theme } from './theme';
+import { useWidths } from './widths';
 import { Writer } from './writer';
 
 export interface TerminalDeps {
@@ -43,7 +45,6 @@ const HIDE_CURSOR = '\x1b[?25l';
 /** One paste. The daemon holds about this much for a program that does not read yet; more would arrive in part. */
 const INPUT_LIMIT_BYTES = 240 * 1024;
 const RESIZE_SETTLES_MS = 120;
-const FONT = 'ui-monospace, "JetBrains Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 
 export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTerminal {
   const term = newTerminal(deps);
@@ -87,7 +88,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
 function newTerminal(deps: TerminalDeps): Terminal {
   const term = new Terminal({
     fontFamily: FONT,
-    fontSize: 14,
+    fontSize: fontSize(),
     scrollback: SCROLLBACK_LINES,
     scrollOnEraseInDisplay: true,
     minimumContrastRatio: 4.5,
@@ -98,6 +99,7 @@ function newTerminal(deps: TerminalDeps): Terminal {
     screenReaderMode: deps.screenReader,
     linkHandler: { activate: (_event, url) => deps.link(url), allowNonHttpProtocols: false },
   });
+  useWidths(term);
   term.loadAddon(new WebLinksAddon((_event, url) => deps.link(url)));
   term.attachCustomKeyEventHandler((event) => !pageKey(event, term, deps));
   return term;
