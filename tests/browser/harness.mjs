@@ -113,6 +113,14 @@ export class Kas {
     await ended;
   }
 
+  /** Makes the daemon hang, and go on. */
+  pause() {
+    this.#daemon.kill('SIGSTOP');
+  }
+  resume() {
+    this.#daemon.kill('SIGCONT');
+  }
+
   /** Ends everything and deletes the tree. */
   async remove() {
     if (this.#daemon !== null) await this.run('daemon', 'remove', 'demo');

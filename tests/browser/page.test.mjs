@@ -253,6 +253,10 @@ describe('tabs', () => {
     await page.locator('.tab').nth(1).locator('.close').click();
     await page.waitForFunction(() => document.querySelectorAll('[role=tab]').length === 1);
     assert.ok(page.url().endsWith(newest));
+    const row = page.locator('.deletion');
+    await row.getByText('Deleted 1 run').waitFor();
+    assert.equal((await kas.run('logs', oldest)).code, 0, 'the run is there as long as the deletion can be undone');
+    await row.waitFor({ state: 'detached' });
     assert.equal((await kas.run('logs', oldest)).code, 3, 'the deleted run is gone');
     assert.equal((await windows()).length, 1, 'and so is its window');
   });
@@ -270,6 +274,7 @@ describe('tabs', () => {
     const tab = await newTab(page);
     await tab.goto(`http://${kas.address}/projects/demo`);
     await tab.getByRole('button', { name: 'Cleanup history' }).click();
+    await tab.getByRole('button', { name: /^Delete \d+ runs?$/ }).click();
     await page.getByRole('heading', { name: 'This run is gone' }).waitFor();
     await tone(page, 'test-broken', 'idle');
   });

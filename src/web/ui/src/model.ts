@@ -47,6 +47,13 @@ export function exitBadge(run: Pick<Instance, 'state' | 'exit_code' | 'signal' |
 /** What the shell means by these two codes. */
 const hint = (code: number | null): string => (code === 127 ? ': command not found' : code === 126 ? ': permission denied' : '');
 
+/** What is shown of tasks and runs when some runs are hidden: a task's newest run is then its newest shown one. */
+export function without(all: { tasks: Task[]; runs: Instance[] }, hidden: (id: string) => boolean): { tasks: Task[]; runs: Instance[] } {
+  const runs = all.runs.filter((run) => !hidden(run.id));
+  const newest = (name: string): Latest | null => runs.find((run) => run.task_name === name) ?? null;
+  return { tasks: all.tasks.map((task) => (task.latest && hidden(task.latest.id) ? { ...task, latest: newest(task.name) } : task)), runs };
+}
+
 /** Runs of one task as its tabs: active ones first, oldest first; then ended ones, newest first. */
 export function tabOrder(runs: readonly Instance[]): Instance[] {
   const active = runs.filter((run) => isActive(run.state)).sort((a, b) => a.launched_at - b.launched_at || compare(a.id, b.id));

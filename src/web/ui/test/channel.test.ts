@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { ACK_BYTES, Channel, type ChannelState, type Size } from '../src/stream/channel';
 import { decodeFrame, Kind } from '../src/stream/frame';
 import type { ClientMessage, Exit, Subscribed } from '../src/stream/message';
+import { NOTHING_TYPED, PIECE_BYTES, WAITING_LIMIT_BYTES, WINDOW_BYTES, type TypingState } from '../src/stream/typing';
 
 const NAME = 'pty:task:A';
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
@@ -14,6 +15,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
   const binary: Uint8Array[] = [];
   const states: ChannelState['at'][] = [];
   const notices: string[] = [];
+  let typing: TypingState = NOTHING_TYPED;
   const channel = new Channel(NAME, 'interactive', {
     screen: {
       write: (bytes, end, live) => drawn.push(`${live ? 'live' : 'old'} ${text(bytes)} @${end}`),
@@ -26,6 +28,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
     size: () => size,
     answers,
     changed: (state) => states.push(state.at),
+    typing: (state) => (typing = state),
     notice: (said) => notices.push(said),
   });
   const take = <T>(list: T[]): T[] => list.splice(0);
@@ -36,6 +39,8 @@ function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
     binary,
     states,
     notices,
+    typing: () => typing,
+    typed: () => take(binary).map((it) => text(decodeFrame(it.slice().buffer)!.payload)),
     drawn: () => take(drawn),
     sent: () => take(sent),
     subscribed: (fields: Partial<Subscribed> = {}) =>
@@ -67,13 +72,13 @@ describe('the first subscription', () => {
   test('asks without an offset, with the size this page would like', () => {
     const it = setup();
     it.channel.subscribe();
-    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', cols: 80, rows: 24 }]);
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', confirm_input: true, cols: 80, rows: 24 }]);
   });
 
   test('asks for no size where this page has no say', () => {
     const it = setup(null);
     it.channel.subscribe();
-    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive' }]);
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', confirm_input: true }]);
     it.subscribed();
     expect(it.channel.sizedByOther).toBe(true);
   });
@@ -91,7 +96,7 @@ describe('the first subscription', () => {
   test('asks which output it may answer, and takes no other for that', () => {
     const it = setup(null, true);
     it.channel.subscribe();
-    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', answers: true }]);
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', answers: true, confirm_input: true }]);
     it.subscribed();
     it.othersOutput(0, 'ab');
     it.output(2, 'c');
@@ -157,7 +162,8 @@ describe('errors', () => {
     it.channel.onError(error('forbidden'));
     expect(it.sent()).toMatchObject([{ type: 'subscribe', mode: 'view' }]);
     it.subscribed();
-    expect(it.channel.input(new Uint8Array(1))).toBe(false);
+    it.channel.input(new Uint8Array(1));
+    expect([it.binary, it.typing()]).toEqual([[], NOTHING_TYPED]);
     it.channel.disconnected();
     it.channel.subscribe();
     it.channel.onError(error('forbidden'));
@@ -189,7 +195,7 @@ describe('coming back', () => {
     it.drawn();
     it.channel.onError({ type: 'error', code: 'invalid_request', message: 'beyond the end', channel: NAME });
     expect(it.drawn()).toEqual(['reset']);
-    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', cols: 80, rows: 24 }]);
+    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', confirm_input: true, cols: 80, rows: 24 }]);
     it.subscribed({ handle: 2, offset: 2 });
     it.output(0, 'he', 2);
     expect(it.drawn()).toEqual(['80x24', 'old he @2']);
@@ -362,19 +368,113 @@ describe('input', () => {
     expect([frame.kind, frame.handle, text(frame.payload)]).toEqual([Kind.input, 9, 'ls\r']);
   });
 
-  test('is blocked until subscribed, while detached, and after the end', () => {
+  test('waits for the stream to begin, is kept while there is none, and after the end is nothing', () => {
     const it = setup();
-    expect(it.channel.input(typed)).toBe(false);
     it.channel.subscribe();
-    expect(it.channel.input(typed)).toBe(false);
+    it.channel.input(typed);
+    expect([it.typed(), it.typing().waiting]).toEqual([[], 3]);
     it.subscribed();
+    expect([it.typed(), it.typing().flying]).toEqual([['ls\r'], 3]);
+    it.channel.onInputTaken(3);
     it.channel.disconnected();
-    expect(it.channel.input(typed)).toBe(false);
+    it.channel.input(typed);
+    expect([it.typed(), it.typing().held]).toEqual([[], { keys: 1, bytes: 3, unsure: 0, preview: 'ls⏎' }]);
     it.channel.subscribe();
     it.subscribed();
+    expect([it.typed(), it.typing().held?.keys]).toEqual([[], 1]);
+    it.channel.typing.sendHeld();
+    expect([it.typed(), it.typing()]).toEqual([['ls\r'], { flying: 3, waiting: 0, held: null }]);
     it.exit(0);
-    expect(it.channel.input(typed)).toBe(false);
-    expect(it.binary).toEqual([]);
+    it.channel.input(typed);
+    expect([it.typed(), it.typing()]).toEqual([[], NOTHING_TYPED]);
+  });
+
+  test('is kept while the daemon does not answer, and what was on its way stays there', () => {
+    const it = live();
+    it.channel.input(typed);
+    it.channel.silence(true);
+    expect(it.channel.takesInput).toBe(false);
+    it.channel.input(typed);
+    expect([it.typed(), it.typing().flying, it.typing().held]).toMatchObject([['ls\r'], 3, { keys: 1, unsure: 0 }]);
+    it.channel.silence(false);
+    expect([it.channel.takesInput, it.typed()]).toEqual([true, []]);
+    it.channel.onInputTaken(3);
+    expect(it.typing()).toMatchObject({ flying: 0, held: { keys: 1 } });
+  });
+
+  test('that was on its way when the connection broke may have arrived, and is not sent again by itself', () => {
+    const it = live();
+    it.channel.input(typed);
+    it.channel.disconnected();
+    it.channel.subscribe();
+    it.subscribed();
+    expect([it.typed(), it.typing().held]).toMatchObject([['ls\r'], { keys: 1, bytes: 3, unsure: 3 }]);
+    it.channel.typing.dropHeld();
+    expect([it.typed(), it.typing()]).toEqual([[], NOTHING_TYPED]);
+  });
+
+  test('is kept in the order in which it was typed', () => {
+    const it = live();
+    const type = (data: string): boolean => it.channel.input(new TextEncoder().encode(data));
+    it.channel.silence(true);
+    type('1');
+    it.channel.silence(false);
+    type('2');
+    it.channel.silence(true);
+    type('3');
+    it.channel.disconnected();
+    type('4');
+    it.channel.subscribe();
+    it.subscribed();
+    type('5');
+    it.channel.disconnected();
+    expect(it.typing().held).toEqual({ keys: 5, bytes: 5, unsure: 2, preview: '12345' });
+  });
+
+  test('that was refused is kept, up to what was accepted, and the channel begins anew, once', () => {
+    const it = live();
+    for (const part of ['one ', 'two ', 'three']) it.channel.input(new TextEncoder().encode(part));
+    it.typed();
+    it.sent();
+    const refused = (reason: string, accepted?: number): void =>
+      it.channel.onError({ type: 'error', code: 'rate_limited', message: 'full', channel: NAME, details: { reason, ...(accepted === undefined ? {} : { accepted }) } });
+    refused('input_full', 4);
+    refused('input_closed');
+    expect(it.sent()).toMatchObject([{ type: 'subscribe', confirm_input: true }]);
+    it.subscribed({ handle: 2 });
+    expect(it.typing()).toMatchObject({ flying: 4, waiting: 0, held: { bytes: 9, unsure: 0, preview: 'two three' } });
+    expect(it.notices).toEqual(['full']);
+  });
+});
+
+describe('a paste', () => {
+  test('goes no faster than it is taken, in order, once, and other typing waits behind it', () => {
+    const it = live();
+    const paste = Uint8Array.from({ length: 3_000_000 }, (_, at) => 97 + (at % 23));
+    it.channel.input(paste);
+    it.channel.input(new TextEncoder().encode('!'));
+    let got = '';
+    let steps = 0;
+    while (it.typing().flying > 0) {
+      const frames = it.typed();
+      expect(frames.every((frame) => frame.length <= PIECE_BYTES)).toBe(true);
+      expect(it.typing().flying).toBeLessThan(WINDOW_BYTES + PIECE_BYTES);
+      got += frames.join('');
+      it.channel.onInputTaken(Math.min(it.typing().flying, 10_000 + steps));
+      steps += 1;
+    }
+    expect(got).toBe(`${text(paste)}!`);
+    expect(steps).toBeGreaterThan(100);
+  });
+
+  test('that is too much is not taken at all, and what waits can be dropped', () => {
+    const it = live();
+    it.channel.input(new Uint8Array(WINDOW_BYTES));
+    expect(it.channel.input(new Uint8Array(WAITING_LIMIT_BYTES))).toBe(true);
+    expect(it.channel.input(new Uint8Array(1))).toBe(false);
+    expect(it.typing().waiting).toBe(WAITING_LIMIT_BYTES);
+    it.channel.typing.dropWaiting();
+    expect(it.typing()).toEqual({ flying: WINDOW_BYTES, waiting: 0, held: null });
   });
 });
 

@@ -2,11 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { backoffMs } from '../src/stream/backoff';
 import { encodeFrame, Kind } from '../src/stream/frame';
-import { BUFFER_LIMIT_BYTES, Socket, type Link, type Listener, type Wire } from '../src/stream/socket';
+import { ASK_AFTER_MS, LOOK_EVERY_MS, Pulse, SILENT_AFTER_MS } from '../src/stream/pulse';
+import { Socket, type Link, type Listener, type Wire } from '../src/stream/socket';
 
 class FakeWire implements Wire {
   binaryType = '';
-  bufferedAmount = 0;
   onopen: (() => void) | null = null;
   onclose: (() => void) | null = null;
   onmessage: ((event: { data: unknown }) => void) | null = null;
@@ -24,6 +24,7 @@ class FakeWire implements Wire {
 }
 
 function setup(tickets: (string | null | Error)[] = []) {
+  const time = { now: 0, visible: true };
   const wires: FakeWire[] = [];
   const protocols: string[][] = [];
   const links: Link[] = [];
@@ -48,11 +49,21 @@ function setup(tickets: (string | null | Error)[] = []) {
       return () => void (timers.includes(timer) && timers.splice(timers.indexOf(timer), 1));
     },
     now: () => 1000,
+    uptime: () => time.now,
+    visible: () => time.visible,
     random: () => 1,
     changed: (link) => links.push(link),
     refused: (error) => refused.push(error.message),
   });
-  return { socket, wires, protocols, links, timers, refused };
+  /** Lets time pass: looks come when they are due. */
+  const pass = (ms: number): void => {
+    for (const end = time.now + ms; time.now < end; ) {
+      time.now += LOOK_EVERY_MS;
+      const due = timers.filter((timer) => timer.ms === LOOK_EVERY_MS);
+      due.forEach((timer) => (timers.splice(timers.indexOf(timer), 1), timer.run()));
+    }
+  };
+  return { socket, wires, protocols, links, timers, refused, time, pass };
 }
 
 /** Lets promises that are due run. */
@@ -65,6 +76,7 @@ function listener() {
     closed: () => heard.push('closed'),
     message: (message) => heard.push(message.type),
     frame: (frame) => heard.push(`frame ${frame.handle} ${frame.payload.length}`),
+    silence: (silent) => heard.push(silent ? 'silent' : 'answers'),
   };
   return { it, heard };
 }
@@ -162,7 +174,7 @@ describe('socket', () => {
     first.onclose?.();
     expect(a.heard).toEqual(['opened', 'closed']);
     expect(it.socket.link).toEqual({ at: 'waiting', retryAt: 1250 });
-    it.timers[0]!.run();
+    it.timers.find((timer) => timer.ms === 250)!.run();
     await settle();
     it.wires[1]!.onopen?.();
     expect(it.protocols[1]).toEqual(['kas.v1', 'kas.ticket.T2']);
@@ -212,7 +224,8 @@ describe('socket', () => {
     const wire = await open(it);
     it.socket.close();
     wire.onclose?.();
-    expect([it.socket.link.at, wire.isClosed, it.timers.length]).toEqual(['closed', true, 0]);
+    it.pass(LOOK_EVERY_MS);
+    expect([it.socket.link.at, wire.isClosed, it.timers.length, wire.sent]).toEqual(['closed', true, 0, []]);
     expect(a.heard).toEqual(['opened', 'closed']);
   });
 
@@ -224,18 +237,71 @@ describe('socket', () => {
     expect(it.wires).toEqual([]);
   });
 
-  test('takes no more input than it can hold', async () => {
+  test('that opens too slowly is tried again', async () => {
     const it = setup();
+    it.socket.connect();
+    await settle();
+    it.timers.find((timer) => timer.ms === 5_000)!.run();
+    expect([it.socket.link.at, it.wires[0]!.isClosed]).toEqual(['waiting', true]);
+  });
+});
+
+describe('a daemon that hangs', () => {
+  test('is asked after three seconds, told of after six, and found again by its first word', async () => {
+    const it = setup();
+    const a = listener();
+    it.socket.attach('pty:task:A', a.it);
     const wire = await open(it);
-    expect(it.socket.hasRoom(BUFFER_LIMIT_BYTES)).toBe(true);
-    wire.bufferedAmount = 1;
-    expect(it.socket.hasRoom(BUFFER_LIMIT_BYTES)).toBe(false);
+    it.pass(ASK_AFTER_MS - LOOK_EVERY_MS);
+    expect(wire.sent).toEqual([]);
+    it.pass(LOOK_EVERY_MS);
+    expect(wire.sent).toEqual([{ type: 'ping', id: 1 }]);
+    wire.says({ type: 'pong', id: 1 });
+    it.pass(SILENT_AFTER_MS - LOOK_EVERY_MS);
+    expect([it.socket.link.at, wire.sent.length]).toEqual(['open', 2]);
+    it.pass(LOOK_EVERY_MS);
+    expect([it.socket.link.at, wire.isClosed]).toEqual(['silent', false]);
+    wire.says({ type: 'pong', id: 2 });
+    expect(it.socket.link.at).toBe('open');
+    expect(a.heard).toEqual(['opened', 'silent', 'answers']);
+  });
+
+  test('that still breaks is connected to again, and a connection that died alone is replaced', async () => {
+    const it = setup(['T1', new Error('no answer'), 'T3', 'T4']);
+    const first = await open(it);
+    it.pass(SILENT_AFTER_MS);
+    await settle();
+    const due = (): void => it.timers.splice(it.timers.findIndex((timer) => timer.ms === 1_500), 1)[0]!.run();
+    due(); // no ticket: it hangs, and is asked again
+    await settle();
+    expect([it.socket.link.at, first.isClosed]).toEqual(['silent', false]);
+    due(); // a ticket, and still no word here
+    expect([it.socket.link.at, first.isClosed]).toEqual(['waiting', true]);
+  });
+});
+
+describe('the pulse', () => {
+  test('takes nothing for silence that was not looked at', () => {
+    const pulse = new Pulse(0);
+    expect(pulse.look(500, true)).toBe('fine');
+    expect(pulse.look(60_000, true)).toBe('ask'); // the machine slept
+    expect(pulse.look(60_500, true)).toBe('fine');
+    pulse.heard(60_600);
+    for (let at = 61_000; at < 90_000; at += 1_000) expect(pulse.look(at, false)).toBe('fine');
+    expect(pulse.look(90_000, true)).toBe('fine');
+    expect(pulse.look(92_000, true)).toBe('ask');
+    expect(pulse.look(93_500, true)).toBe('fine');
+    expect(pulse.look(95_000, true)).toBe('silent');
   });
 });
 
 describe('backoff', () => {
   test('doubles to a limit, and draws only half of itself', () => {
-    expect([0, 1, 2, 5, 6, 1000].map((attempt) => backoffMs(attempt, 1))).toEqual([250, 500, 1000, 8000, 10_000, 10_000]);
-    expect([0, 1, 6].map((attempt) => backoffMs(attempt, 0))).toEqual([125, 250, 5000]);
+    expect([0, 1, 2, 5, 6, 1000].map((attempt) => backoffMs(attempt, 1, false))).toEqual([250, 500, 1000, 8000, 10_000, 10_000]);
+    expect([0, 1, 6].map((attempt) => backoffMs(attempt, 0, false))).toEqual([125, 250, 5000]);
+  });
+
+  test('is short while somebody looks', () => {
+    expect([0, 1, 2, 3, 1000].map((attempt) => backoffMs(attempt, 1, true))).toEqual([250, 500, 1000, 1500, 1500]);
   });
 });

@@ -34,4 +34,15 @@ export const answerConfirm = (id: string, confirmId: string, proceed: boolean): 
 export const stop = (id: string): Promise<Instance> => request('POST', `${task(id)}/stop`);
 export const restart = (id: string): Promise<Instance> => request('POST', `${task(id)}/restart`);
 export const remove = (id: string): Promise<void> => request('DELETE', task(id));
-export const cleanup = (id: string): Promise<{ deleted: number }> => request('POST', `${project(id)}/tasks/cleanup`);
+
+/** The ids of all runs of a project that have ended. */
+export async function endedRuns(id: string): Promise<string[]> {
+  const ids: string[] = [];
+  let cursor = '';
+  for (;;) {
+    const page = await request<Page<Instance>>('GET', `${project(id)}/tasks/instances?state=done&state=failed&state=stopped&limit=${LIST_LIMIT}${cursor}`);
+    ids.push(...page.items.map((run) => run.id));
+    if (page.next_cursor === null) return ids;
+    cursor = `&cursor=${encodeURIComponent(page.next_cursor)}`;
+  }
+}

@@ -13,10 +13,13 @@ export class ApiError extends Error {
   }
 }
 
+/** How long an answer to a question may take to begin. What changes something is waited for. */
+const READ_MS = 10_000;
+
 const UNREACHABLE = 'The daemon does not answer.';
 
 /** `path` is below `/api/v1`. Rejects with `ApiError` only; status 0 is "not reached". */
-export async function request<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+export async function request<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<T> {
   const init: RequestInit = {
     method,
     credentials: 'same-origin',
@@ -24,6 +27,8 @@ export async function request<T>(method: string, path: string, body?: unknown, h
     headers: { 'X-Kas-Key': sessionKey() ?? '', ...(method === 'GET' ? {} : { 'Content-Type': 'application/json' }), ...headers },
   };
   if (method !== 'GET') init.body = JSON.stringify(body ?? {});
+  if (method === 'GET') signal ??= AbortSignal.timeout(READ_MS);
+  if (signal) init.signal = signal;
   const response = await fetch(`/api/v1${path}`, init).catch(() => {
     throw new ApiError(0, 'unavailable', UNREACHABLE, null);
   });

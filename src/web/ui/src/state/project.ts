@@ -1,15 +1,17 @@
 // What the page knows of one project: asked for anew whenever the daemon says that something happened.
 
-import { createEffect, createSignal, onCleanup, type Accessor } from 'solid-js';
+import { createEffect, createMemo, createSignal, on, onCleanup, type Accessor } from 'solid-js';
 import { createStore, reconcile } from 'solid-js/store';
 import * as calls from '../api/calls';
 import { ApiError, messageOf, request } from '../api/http';
 import { session } from '../api/session';
 import type { Instance, Pane, Problem, Task } from '../api/types';
-import { announcements } from '../model';
+import { announcements, without } from '../model';
 import { EVENTS, type RunState, type ServerMessage } from '../stream/message';
 import { Socket, type Link, type Wire } from '../stream/socket';
 import { announce, tell } from './announce';
+import { now } from './clock';
+import { isDeleted } from './deletion';
 
 export interface ProjectState {
   tasks: Task[];
@@ -25,12 +27,21 @@ export interface ProjectStore {
   id: string;
   state: ProjectState;
   link: Accessor<Link>;
+  /** The time, as long as the daemon answers: what it does not tell of does not go on. */
+  now: Accessor<number>;
   socket: Socket;
   refresh(): void;
+  /** Asks anew at once. */
+  load(): Promise<void>;
+  /** Shows what was last heard, without what is about to be deleted. */
+  show(): void;
 }
 
 /** Events come in bursts; one look serves all that came within this time. */
 const COALESCE_MS = 40;
+
+/** How long the daemon may take to let a socket in, before it is asked again. */
+const TICKET_MS = 4_000;
 
 /** Not reached, and no session: the connection and the session say so themselves. */
 const TOLD_ELSEWHERE = [0, 401];
@@ -42,15 +53,22 @@ export function createProject(id: string): ProjectStore {
   const socket = newSocket(id, setLink);
   let known = new Map<string, RunState>();
 
+  let heard: { tasks: Task[]; runs: Instance[] } = { tasks: [], runs: [] };
+  const show = (): void => {
+    const { tasks, runs } = without(heard, isDeleted);
+    setState('tasks', reconcile(tasks, { key: 'name' }));
+    setState('runs', reconcile(runs, { key: 'id' }));
+  };
+
   const load = async (): Promise<void> => {
     try {
       const [tasks, runs, panes] = await Promise.all([calls.tasks(id), calls.instances(id), calls.panes(id)]);
       announcements(known, runs).forEach(announce);
       known = new Map(runs.map((run) => [run.id, run.state]));
-      setState('tasks', reconcile(tasks.items, { key: 'name' }));
-      setState('runs', reconcile(runs, { key: 'id' }));
+      heard = { tasks: tasks.items, runs };
       setState('panes', reconcile(panes, { key: 'pane' }));
       setState({ problems: tasks.problems, loaded: true, error: null });
+      show();
     } catch (error) {
       const told = error instanceof ApiError && TOLD_ELSEWHERE.includes(error.status);
       setState('error', told ? null : messageOf(error));
@@ -68,9 +86,12 @@ export function createProject(id: string): ProjectStore {
     },
   });
   keepConnected(socket);
+  // What happened while the daemon did not answer.
+  createEffect(on(() => link().at === 'open', (answers) => answers && refresh(), { defer: true }));
   refresh();
   onCleanup(() => socket.close());
-  return { id, state, link, socket, refresh };
+  const time = createMemo((last: number) => (link().at === 'open' ? now() : last), now());
+  return { id, state, link, now: time, socket, refresh, load, show };
 }
 
 /** Runs `work` soon, once for all calls until then, and never twice at a time. */
@@ -97,7 +118,7 @@ function newSocket(id: string, changed: (link: Link) => void): Socket {
   return new Socket({
     ticket: async () => {
       try {
-        return (await request<{ ticket: string }>('POST', '/session/ticket')).ticket;
+        return (await request<{ ticket: string }>('POST', '/session/ticket', undefined, {}, AbortSignal.timeout(TICKET_MS))).ticket;
       } catch (error) {
         if (error instanceof ApiError && error.status === 401) return null;
         throw error;
@@ -109,9 +130,11 @@ function newSocket(id: string, changed: (link: Link) => void): Socket {
       return () => clearTimeout(timer);
     },
     now: () => Date.now(),
+    uptime: () => performance.now(),
+    visible: () => document.visibilityState === 'visible',
     random: () => Math.random(),
     changed,
-    refused: (error) => error.code !== 'conflict' && tell(`The input was not delivered: ${error.message}`),
+    refused: (error) => tell(error.message),
   });
 }
 
@@ -119,6 +142,7 @@ function newSocket(id: string, changed: (link: Link) => void): Socket {
 function keepConnected(socket: Socket): void {
   const retry = (): void => {
     if (socket.link.at === 'waiting' && document.visibilityState === 'visible') socket.connect();
+    else socket.look();
   };
   addEventListener('online', retry);
   document.addEventListener('visibilitychange', retry);

@@ -2,10 +2,11 @@
 
 import { createSignal } from 'solid-js';
 import * as calls from '../api/calls';
-import { messageOf } from '../api/http';
+import { ApiError, messageOf } from '../api/http';
 import type { ConfirmRequired, Instance, Launch } from '../api/types';
 import { go, projectPath, taskPath } from '../route';
 import { tell } from './announce';
+import { deleteLater } from './deletion';
 import type { ProjectStore } from './project';
 
 export interface Question extends ConfirmRequired {
@@ -38,15 +39,18 @@ export async function answer(asked: Question, proceed: boolean): Promise<void> {
   });
 }
 
+/** Stops a run; one that just ended by itself is stopped. */
 export const stop = (project: ProjectStore, id: string): Promise<boolean> =>
-  attempt(project, async () => void (await calls.stop(id)));
-
-/** Deletes an ended run; the view goes on to `next`, or to the project. */
-export const remove = (project: ProjectStore, id: string, next: string | null): Promise<boolean> =>
   attempt(project, async () => {
-    await calls.remove(id);
-    go(next === null ? projectPath(project.id) : taskPath(project.id, next), 'replace');
+    await calls.stop(id).catch((error: unknown) => {
+      if (!(error instanceof ApiError && error.reason === 'not_running')) throw error;
+    });
   });
+
+/** Deletes an ended run, in a while; the view goes on to `next`, or to the project. */
+export function remove(project: ProjectStore, id: string, next: string | null): void {
+  if (deleteLater(project, [id])) go(next === null ? projectPath(project.id) : taskPath(project.id, next), 'replace');
+}
 
 /** Does it, shows what went wrong, and looks at the project again; whether it went well. */
 export async function attempt(project: ProjectStore, work: () => Promise<void>): Promise<boolean> {

@@ -1,8 +1,9 @@
 // One terminal's side of the stream: knows which byte comes next, resumes there, and lets nothing be skipped in silence.
 // Pure: what to draw goes to `screen`, what to say goes to `send`.
 
-import { inputFrames, Kind, type Frame } from './frame';
-import type { ClientMessage, ErrorMessage, Exit, Gap, Mode, SizeChange, Subscribed } from './message';
+import { inputFrame, Kind, type Frame } from './frame';
+import { INPUT_OVER, type ClientMessage, type ErrorMessage, type Exit, type Gap, type Mode, type SizeChange, type Subscribed } from './message';
+import { Typing, type TypingState } from './typing';
 
 export interface Screen {
   /** Draws bytes that end at offset `end`. Only `answerable` ones may be answered by the terminal. */
@@ -34,6 +35,8 @@ export interface ChannelDeps {
   /** The size this page would like, when it may have a say. */
   size(): Size | null;
   changed(state: ChannelState): void;
+  /** What was typed and has not reached the program. */
+  typing(state: TypingState): void;
   /** Whether this page's terminal may answer the program at all. */
   answers: boolean;
   /** Something that was asked of a living terminal did not happen. */
@@ -50,6 +53,7 @@ export class Channel {
   state: ChannelState = { at: 'detached' };
   /** Someone else set the terminal's size after this page last did. */
   sizedByOther = false;
+  readonly typing: Typing;
 
   /** The next byte to draw; null when nothing was drawn yet. */
   #position: number | null = null;
@@ -63,12 +67,15 @@ export class Channel {
   #snapshotAt: number | null = null;
   #damaged = 0;
   #wished: Size | null = null;
+  #silent = false;
 
   constructor(
     readonly name: string,
     public mode: Mode,
     private readonly deps: ChannelDeps,
-  ) {}
+  ) {
+    this.typing = new Typing((piece) => this.state.at === 'live' && deps.sendBinary(inputFrame(this.state.handle, piece)), deps.typing);
+  }
 
   /** Asks for the stream: from the next byte where something is drawn already, else for what the server thinks right. */
   subscribe(): void {
@@ -82,6 +89,7 @@ export class Channel {
       channel: this.name,
       mode: this.mode,
       ...(this.deps.answers ? { answers: true } : {}),
+      ...(this.mode === 'interactive' ? { confirm_input: true } : {}),
       ...(this.#position === null ? {} : { from: this.#position }),
       ...(size ?? {}),
     });
@@ -89,7 +97,25 @@ export class Channel {
 
   /** The socket is gone. What is drawn stays, and so does the position. */
   disconnected(): void {
-    if (this.state.at === 'subscribing' || this.state.at === 'live') this.#enter({ at: 'detached' });
+    this.#silent = false;
+    if (this.state.at !== 'subscribing' && this.state.at !== 'live') return;
+    this.typing.broken();
+    this.#enter({ at: 'detached' });
+  }
+
+  /** The daemon stopped answering, or answers again. */
+  silence(silent: boolean): void {
+    this.#silent = silent;
+    this.#enter(this.state);
+  }
+
+  /** Whether keys reach the program now. */
+  get takesInput(): boolean {
+    return this.state.at === 'live' && this.mode === 'interactive' && !this.#silent;
+  }
+
+  onInputTaken(bytes: number): void {
+    this.typing.taken(bytes);
   }
 
   onSubscribed(message: Subscribed): void {
@@ -129,6 +155,7 @@ export class Channel {
   }
 
   onError(error: ErrorMessage): void {
+    if (INPUT_OVER.includes(error.details?.reason)) return this.#inputOver(error);
     if (this.state.at !== 'subscribing') {
       // `conflict` is what was typed after the program ended, which the end itself tells.
       if (error.code !== 'conflict') this.deps.notice(error.message);
@@ -158,12 +185,20 @@ export class Channel {
     this.deps.send({ type: 'pty.ack', channel: this.name, offset: this.#acked });
   }
 
-  /** Sends what the operator typed; false when it cannot reach the program now. */
+  /** Takes what the operator typed: sends it, or keeps it as not sent. False when it is too much at once, and then nothing of it was taken. */
   input(data: Uint8Array): boolean {
-    if (this.state.at !== 'live' || this.mode !== 'interactive') return false;
-    this.sizedByOther = false;
-    for (const frame of inputFrames(this.state.handle, data)) this.deps.sendBinary(frame);
-    return true;
+    if (this.mode !== 'interactive' || this.state.at === 'ended' || this.state.at === 'refused') return true;
+    if (this.takesInput) this.sizedByOther = false;
+    return this.typing.type(data);
+  }
+
+  /** The daemon takes nothing more of what is typed here; only a new subscription begins anew. Later frames of the old one are refused too. */
+  #inputOver(error: ErrorMessage): void {
+    if (this.state.at !== 'live') return;
+    if (error.details?.accepted === undefined) this.typing.broken();
+    else this.typing.refused(error.details.accepted);
+    this.deps.notice(error.message);
+    this.subscribe();
   }
 
   /** Makes this page the one whose size counts. */
@@ -229,6 +264,8 @@ export class Channel {
 
   #enter(state: ChannelState): void {
     this.state = state;
+    if (state.at === 'ended' || state.at === 'refused') this.typing.end();
+    else this.typing.gate = this.#silent || state.at === 'detached' ? 'shut' : state.at === 'live' ? 'open' : 'soon';
     this.deps.changed(state);
   }
 }

@@ -38,12 +38,4 @@ export function encodeFrame(frame: Frame): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Cuts typed or pasted bytes into input frames, each within the frame limit. */
-export function inputFrames(handle: number, data: Uint8Array): Uint8Array<ArrayBuffer>[] {
-  const step = FRAME_LIMIT_BYTES - HEADER_BYTES;
-  const frames = [];
-  for (let at = 0; at < data.length; at += step) {
-    frames.push(encodeFrame({ kind: Kind.input, handle, offset: 0, payload: data.subarray(at, at + step) }));
-  }
-  return frames;
-}
+export const inputFrame = (handle: number, payload: Uint8Array): Uint8Array<ArrayBuffer> => encodeFrame({ kind: Kind.input, handle, offset: 0, payload });

@@ -53,15 +53,33 @@ export interface ErrorMessage {
   code: string;
   message: string;
   channel: string | null;
+  details?: { reason?: string; accepted?: number };
 }
 
-export type ServerMessage = Subscribed | Gap | SizeChange | Exit | DaemonEvent | ErrorMessage;
+/** The program's terminal took so many more bytes of what this page typed. */
+export interface InputTaken {
+  type: 'pty.input.taken';
+  channel: string;
+  bytes: number;
+}
+
+/** The daemon heard a ping. */
+export interface Pong {
+  type: 'pong';
+  id: number;
+}
+
+export type ServerMessage = Subscribed | Gap | SizeChange | Exit | DaemonEvent | ErrorMessage | InputTaken | Pong;
+
+/** Reasons for which nothing more that is typed on a subscription is taken: `subscribe` begins anew. */
+export const INPUT_OVER: readonly (string | undefined)[] = ['input_full', 'input_closed', 'holder'];
 
 export type ClientMessage =
-  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; answers?: true }
+  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; answers?: true; confirm_input?: true }
   | { type: 'unsubscribe'; channel: string }
   | { type: 'pty.resize'; channel: string; cols: number; rows: number }
-  | { type: 'pty.ack'; channel: string; offset: number };
+  | { type: 'pty.ack'; channel: string; offset: number }
+  | { type: 'ping'; id: number };
 
 type Shape = Record<string, 'string' | 'number'>;
 
@@ -73,6 +91,8 @@ const REQUIRED: Record<ServerMessage['type'], Shape> = {
   'pty.exit': { channel: 'string', state: 'string', offset: 'number' },
   event: { id: 'number', event: 'string' },
   error: { code: 'string', message: 'string' },
+  'pty.input.taken': { channel: 'string', bytes: 'number' },
+  pong: {},
 };
 
 /** Reads one text frame; null for what this page does not know, so that a newer daemon can say more. */

@@ -46,5 +46,8 @@ export function guardReplies(parser: IParser, allowed: () => boolean): void {
   parser.registerOscHandler(OSC_CLIPBOARD, () => true);
 }
 
+/** A report of the mouse or the focus, which no key makes. */
+export const isReport = (data: string): boolean => isFocusReport(data) || /^\x1b\[(M[^]{3}|<[\d;]+[Mm])$/.test(data);
+
 /** A focus report, which is true only when the operator just moved the focus. */
 export const isFocusReport = (data: string): boolean => data === '\x1b[I' || data === '\x1b[O';

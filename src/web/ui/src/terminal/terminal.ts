@@ -7,10 +7,11 @@ import '@xterm/xterm/css/xterm.css';
 import { Channel, type ChannelState, type Size } from '../stream/channel';
 import type { Mode, ServerMessage } from '../stream/message';
 import type { Socket } from '../stream/socket';
+import type { TypingState } from '../stream/typing';
 import { FONT, fontSize } from './font';
 import { isCopyKey, isLeaveKey } from './keys';
 import { takePastes } from './paste';
-import { guardReplies, isFocusReport } from './replies';
+import { guardReplies, isFocusReport, isReport } from './replies';
 import { rememberSize, usableSize } from './size';
 import { onThemeChange, theme } from './theme';
 import { useWidths } from './widths';
@@ -25,6 +26,8 @@ export interface TerminalDeps {
   /** Makes the screen readable for screen readers, at some cost. */
   screenReader: boolean;
   state(state: ChannelState): void;
+  /** What was typed and has not reached the program. */
+  typing(state: TypingState): void;
   /** The size is not what this page would take, because another viewer works in the terminal. */
   foreignSize(foreign: boolean): void;
   /** Something the operator tried did not happen. */
@@ -37,13 +40,15 @@ export interface TerminalDeps {
 
 export interface OpenTerminal {
   focus(): void;
+  /** Sends what was typed and kept, or drops it, or drops what waits because the program does not read. */
+  sendHeld(): void;
+  dropHeld(): void;
+  dropWaiting(): void;
   dispose(): void;
 }
 
 const SCROLLBACK_LINES = 10_000;
 const HIDE_CURSOR = '\x1b[?25l';
-/** One paste. The daemon holds about this much for a program that does not read yet; more would arrive in part. */
-const INPUT_LIMIT_BYTES = 240 * 1024;
 const RESIZE_SETTLES_MS = 120;
 
 export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTerminal {
@@ -61,16 +66,17 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
     answers: deps.answers,
     changed: (state) => {
-      show(term, state, channel.mode);
+      show(term, channel);
       deps.state(state);
     },
+    typing: (state) => deps.typing(state),
     notice: (text) => deps.notice(text),
   });
   guardReplies(term.parser, () => writer.parsesAnswerable);
 
   const stops = [
     keepSize(container, term, channel, measure, deps),
-    sendInput(container, term, channel, deps),
+    sendInput(container, term, channel, writer, deps),
     takePastes(container, (text) => term.paste(text)),
     onThemeChange(() => (term.options.theme = theme())),
     deps.socket.attach(deps.channel, {
@@ -78,11 +84,18 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
       closed: () => channel.disconnected(),
       message: (message) => hear(channel, message),
       frame: (frame) => channel.onFrame(frame),
+      silence: (silent) => channel.silence(silent),
     }),
     () => channel.disconnected(),
     () => term.dispose(),
   ];
-  return { focus: () => term.focus(), dispose: () => stops.forEach((stop) => stop()) };
+  return {
+    focus: () => term.focus(),
+    sendHeld: () => channel.typing.sendHeld(),
+    dropHeld: () => channel.typing.dropHeld(),
+    dropWaiting: () => channel.typing.dropWaiting(),
+    dispose: () => stops.forEach((stop) => stop()),
+  };
 }
 
 function newTerminal(deps: TerminalDeps): Terminal {
@@ -116,12 +129,12 @@ function pageKey(event: KeyboardEvent, term: Terminal, deps: TerminalDeps): bool
   return true;
 }
 
-/** Takes keys only while they reach the program, and shows a cursor only then. */
-function show(term: Terminal, state: ChannelState, mode: Mode): void {
-  const takesInput = state.at === 'live' && mode === 'interactive';
-  term.options.disableStdin = !takesInput;
-  term.options.cursorBlink = takesInput && !matchMedia('(prefers-reduced-motion: reduce)').matches;
-  if (state.at === 'ended') term.write(HIDE_CURSOR);
+/** Takes keys as long as there is a program, for those that cannot be sent are kept; the cursor blinks only while they reach it. */
+function show(term: Terminal, channel: Channel): void {
+  const { at } = channel.state;
+  term.options.disableStdin = channel.mode !== 'interactive' || at === 'ended' || at === 'refused';
+  term.options.cursorBlink = channel.takesInput && !matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (at === 'ended') term.write(HIDE_CURSOR);
 }
 
 function hear(channel: Channel, message: ServerMessage): void {
@@ -129,6 +142,7 @@ function hear(channel: Channel, message: ServerMessage): void {
   else if (message.type === 'pty.gap') channel.onGap(message);
   else if (message.type === 'pty.size') channel.onSize(message);
   else if (message.type === 'pty.exit') channel.onExit(message);
+  else if (message.type === 'pty.input.taken') channel.onInputTaken(message.bytes);
   else if (message.type === 'error') channel.onError(message);
 }
 
@@ -177,8 +191,8 @@ function keepSize(
   };
 }
 
-/** Sends keys, pastes, mouse reports and permitted answers; says when it cannot. */
-function sendInput(container: HTMLElement, term: Terminal, channel: Channel, deps: TerminalDeps): () => void {
+/** Gives the channel keys and pastes, and while the program can have them mouse reports and permitted answers: they would not be true later. */
+function sendInput(container: HTMLElement, term: Terminal, channel: Channel, writer: Writer, deps: TerminalDeps): () => void {
   const utf8 = new TextEncoder();
   // xterm reports the focus when a program asks for reports, too; only what the operator just did is true.
   let focusMoves = false;
@@ -187,13 +201,13 @@ function sendInput(container: HTMLElement, term: Terminal, channel: Channel, dep
     setTimeout(() => (focusMoves = false));
   };
   const send = (data: Uint8Array): void => {
-    if (data.length > INPUT_LIMIT_BYTES || !deps.socket.hasRoom(data.length)) deps.notice('Too much input at once: nothing of it was sent.');
-    else if (!channel.input(data)) deps.notice('Not connected: the input was not sent.');
+    if (!channel.input(data)) deps.notice('Too much input at once: nothing of it was sent.');
   };
   const text = term.onData((data) => {
-    if (!isFocusReport(data) || focusMoves) send(utf8.encode(data));
+    if (isFocusReport(data) && !focusMoves) return;
+    if (channel.takesInput || !(isReport(data) || writer.parsesAnswerable)) send(utf8.encode(data));
   });
-  const binary = term.onBinary((data) => send(Uint8Array.from(data, (char) => char.charCodeAt(0))));
+  const binary = term.onBinary((data) => channel.takesInput && send(Uint8Array.from(data, (char) => char.charCodeAt(0))));
   for (const type of ['focus', 'blur']) container.addEventListener(type, focusMoved, true);
   return () => {
     text.dispose();

@@ -7,6 +7,7 @@ import { dismissNotice, notice, said } from '../state/announce';
 import { now } from '../state/clock';
 import { createProject, type ProjectStore } from '../state/project';
 import type { Link } from '../stream/socket';
+import { Deletions } from './Deletions';
 import { PaneView } from './PaneView';
 import { ProjectsView } from './ProjectsView';
 import { ProjectView } from './ProjectView';
@@ -34,6 +35,7 @@ export const App: Component = () => {
       </Switch>
       <ConfirmLaunch />
       <ConfirmLink />
+      <Deletions />
       <p class="visually-hidden" role="status" aria-live="polite">{said()}</p>
       <Show when={notice()}>
         {(text) => (
@@ -97,7 +99,7 @@ const InProject: Component<{ id: string; route: () => Route }> = (props) => {
           </p>
         )}
       </Show>
-      <div class="columns" data-view={props.route().view}>
+      <div class="columns" data-view={props.route().view} data-live={project.link().at === 'open'}>
         <Sidebar project={project} />
         <main>
           <Switch fallback={<ProjectView project={project} />}>
@@ -128,6 +130,7 @@ const Header: Component<{ project?: ProjectStore }> = (props) => (
 const WORDS: Record<Link['at'], string> = {
   connecting: 'connecting…',
   open: 'live',
+  silent: 'not answering',
   waiting: 'not connected',
   'signed-out': 'no session',
   closed: 'closed',

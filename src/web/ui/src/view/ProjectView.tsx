@@ -7,10 +7,10 @@ import { mayRun } from '../api/session';
 import type { Instance, Task } from '../api/types';
 import { adHocRuns, exitBadge, groupsOf, isActive, plain, since, stateWord, toneOf } from '../model';
 import { panePath, taskPath } from '../route';
-import { tell } from '../state/announce';
-import { now } from '../state/clock';
+import { deleteLater, isDeleted, runsText } from '../state/deletion';
 import type { ProjectStore } from '../state/project';
 import { attempt, remove, restart, run } from '../state/run';
+import { Dialog } from './Dialog';
 import { StatusIcon } from './Icon';
 import { Problems } from './Problems';
 import { TaskButton } from './TaskButton';
@@ -64,7 +64,7 @@ const TaskRow: Component<{ project: ProjectStore; task: Task }> = (props) => (
     <Show when={props.task.latest} fallback={<span class="state" data-tone="idle">idle</span>}>
       {(latest) => (
         <a class="state" data-tone={toneOf(latest())} href={taskPath(props.project.id, latest().id)} title="Open the newest run">
-          {stateWord(latest())} <span class="quiet">{since(latest(), now())}</span>
+          {stateWord(latest())} <span class="quiet">{since(latest(), props.project.now())}</span>
         </a>
       )}
     </Show>
@@ -88,15 +88,35 @@ const RunMenu: Component<{ project: ProjectStore }> = (props) => {
 };
 
 const Cleanup: Component<{ project: ProjectStore }> = (props) => {
-  const clean = (): Promise<boolean> =>
-    attempt(props.project, async () => {
-      const { deleted } = await calls.cleanup(props.project.id);
-      tell(deleted === 1 ? 'One ended run was deleted.' : `${deleted} ended runs were deleted.`);
-    });
+  const [asked, setAsked] = createSignal<string[] | null>(null);
+  const ask = (): Promise<boolean> =>
+    attempt(props.project, async () => void setAsked((await calls.endedRuns(props.project.id)).filter((id) => !isDeleted(id))));
+  const clean = (ids: string[]): void => {
+    setAsked(null);
+    deleteLater(props.project, ids);
+  };
   return (
-    <button type="button" onClick={() => void clean()}>
-      Cleanup history
-    </button>
+    <>
+      <button type="button" onClick={() => void ask()}>
+        Cleanup history
+      </button>
+      <Show when={asked()} keyed>
+        {(ids) => (
+          <Dialog label="Cleanup history?" cancel={() => setAsked(null)}>
+            <h2>Delete {runsText(ids.length)} that ended?</h2>
+            <p>Their records and output go. Runs that are going on stay.</p>
+            <div class="actions">
+              <button type="button" autofocus onClick={() => setAsked(null)}>
+                Cancel
+              </button>
+              <button type="button" class="primary" onClick={() => clean(ids)}>
+                Delete {runsText(ids.length)}
+              </button>
+            </div>
+          </Dialog>
+        )}
+      </Show>
+    </>
   );
 };
 
@@ -163,14 +183,14 @@ const RecentRow: Component<{ project: ProjectStore; run: Instance }> = (props) =
       <code class="name">{plain(props.run.command)}</code>
     </a>
     <span class="state" data-tone={toneOf(props.run)}>
-      {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{since(props.run, now())}</span>
+      {exitBadge(props.run)?.text ?? props.run.state} <span class="quiet">{since(props.run, props.project.now())}</span>
     </span>
     <Show when={!isActive(props.run.state)}>
       <Show when={mayRun()}>
         <button type="button" class="small" onClick={() => void restart(props.project, props.run.id)}>
           Again
         </button>
-        <button type="button" class="small" onClick={() => void remove(props.project, props.run.id, null)}>
+        <button type="button" class="small" onClick={() => remove(props.project, props.run.id, null)}>
           Delete
         </button>
       </Show>

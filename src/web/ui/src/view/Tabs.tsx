@@ -5,7 +5,6 @@ import { For, Show, type Component } from 'solid-js';
 import type { Instance } from '../api/types';
 import { exitBadge, isActive, since, tabOrder, toneOf } from '../model';
 import { go, taskPath } from '../route';
-import { now } from '../state/clock';
 import { remove } from '../state/run';
 import type { ProjectStore } from '../state/project';
 import { StatusIcon } from './Icon';
@@ -17,7 +16,7 @@ export const Tabs: Component<{ project: ProjectStore; runs: Instance[]; current:
   const close = (run: Instance): void => {
     const rest = ordered().filter((it) => it.id !== run.id);
     const next = run.id === props.current ? (rest[0]?.id ?? null) : props.current;
-    void remove(props.project, run.id, next);
+    remove(props.project, run.id, next);
   };
   const keys = (event: KeyboardEvent, index: number, run: Instance): void => {
     const last = ordered().length - 1;
@@ -45,7 +44,7 @@ export const Tabs: Component<{ project: ProjectStore; runs: Instance[]; current:
             >
               <StatusIcon tone={toneOf(run)} size={14} />
               {exitBadge(run)?.text ?? run.state}
-              <span class="quiet">{since(run, now())}</span>
+              <span class="quiet">{since(run, props.project.now())}</span>
             </button>
             <Show when={!isActive(run.state)}>
               {/* For the pointer only: by keyboard it is Delete on the tab, or the button in the bar above. */}

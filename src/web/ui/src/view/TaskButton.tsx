@@ -1,6 +1,6 @@
 // A task as one button: shows how its newest run went, opens it while it runs, and starts a new run otherwise.
 
-import { Show, type Component } from 'solid-js';
+import { createEffect, on, Show, type Component } from 'solid-js';
 import { mayRun } from '../api/session';
 import type { Task } from '../api/types';
 import { isActive, plain, stateWord, toneOf } from '../model';
@@ -9,13 +9,20 @@ import type { ProjectStore } from '../state/project';
 import { run } from '../state/run';
 import { StatusIcon } from './Icon';
 
+/** How long the button goes on opening a run that ended: until then nobody can have seen that it starts one again. */
+const SETTLES_MS = 1_000;
+
 export const TaskButton: Component<{ project: ProjectStore; task: Task; class: string; current?: boolean; started?: () => void }> = (props) => {
   const latest = () => props.task.latest;
   const running = (): boolean => latest() !== null && isActive(latest()!.state);
+  // A click that was meant to open a run does not start another because the first ended in that moment.
+  let endedAt = -Infinity;
+  createEffect(on(running, (is, was) => { if (was && !is) endedAt = performance.now(); }));
+  const opens = (): boolean => running() || !mayRun() || performance.now() - endedAt < SETTLES_MS;
   const press = (): void => {
     const { latest: newest, name } = props.task;
     props.started?.();
-    if (newest !== null && (isActive(newest.state) || !mayRun())) go(taskPath(props.project.id, newest.id));
+    if (newest !== null && opens()) go(taskPath(props.project.id, newest.id));
     else void run(props.project, { task: name });
   };
   return (

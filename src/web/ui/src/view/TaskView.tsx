@@ -11,11 +11,11 @@ import { mayRun } from '../api/session';
 import type { Instance } from '../api/types';
 import { duration, elapsed, exitBadge, isActive, labelOf, plain, tabOrder, toneOf } from '../model';
 import { projectPath } from '../route';
-import { now } from '../state/clock';
 import type { ProjectStore } from '../state/project';
 import { remove, restart, stop } from '../state/run';
 import { taskChannel } from '../stream/message';
 import { StatusIcon } from './Icon';
+import { Menu } from './Menu';
 import { Tabs } from './Tabs';
 import { screenReader, TerminalPane, toggleScreenReader } from './TerminalPane';
 
@@ -71,7 +71,7 @@ const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
               answers={props.run.backend === 'pty'}
               label={`Terminal of ${labelOf(props.run)}`}
               ended={() => props.project.refresh()}
-              leave={() => bar.querySelector('button')?.focus()}
+              leave={() => bar.querySelector<HTMLElement>('button:not(:disabled)')?.focus()}
             />
           ))}
         </Show>
@@ -92,7 +92,7 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
     return tabOrder(props.project.state.runs.filter((it) => it.task_name === task_name && it.id !== id))[0]?.id ?? null;
   };
   const active = (): boolean => isActive(props.run.state);
-  const ran = (): number => props.run.duration_ms ?? Math.max(0, now() - props.run.launched_at);
+  const ran = (): number => props.run.duration_ms ?? Math.max(0, props.project.now() - props.run.launched_at);
   const waits = (): boolean => props.project.state.tasks.find((task) => task.name === props.run.task_name)?.long_running === false;
   return (
     <header class="bar" ref={props.ref} role="toolbar" aria-label="This run">
@@ -107,18 +107,10 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
       </span>
       <div class="actions">
         <Show when={mayRun()}>
-          <Show
-            when={active()}
-            fallback={
-              <button type="button" disabled={busy()} onClick={() => act(() => remove(props.project, props.run.id, next()))}>
-                <Trash size={15} /> <span>Delete</span>
-              </button>
-            }
-          >
-            <button type="button" class="stop" disabled={busy()} onClick={() => act(() => stop(props.project, props.run.id))}>
-              <Square size={15} /> <span>{busy() ? 'Stopping…' : 'Stop'}</span>
-            </button>
-          </Show>
+          {/* It stays where it is, whatever becomes of the run: nothing else comes under a pointer that clicks twice. */}
+          <button type="button" class="stop" disabled={busy() || !active()} onClick={() => act(() => stop(props.project, props.run.id))}>
+            <Square size={15} /> <span>{busy() && active() ? 'Stopping…' : 'Stop'}</span>
+          </button>
           <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
             <RotateCw size={15} /> <span>Restart</span>
           </button>
@@ -126,6 +118,13 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
         <button type="button" aria-pressed={screenReader()} title="Makes the terminal readable for screen readers" onClick={toggleScreenReader}>
           <Accessibility size={15} /> <span>Screen reader</span>
         </button>
+        <Show when={mayRun()}>
+          <Menu id="run-more" label="More">
+            <button type="button" disabled={active()} onClick={() => remove(props.project, props.run.id, next())}>
+              <Trash size={15} /> Delete this run
+            </button>
+          </Menu>
+        </Show>
       </div>
     </header>
   );

@@ -1,0 +1,179 @@
+// What is typed while the program or the daemon does not take it: it arrives in order and once, or is shown as not sent.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, screen, shot, shows, type } from './harness.mjs';
+
+const RECORDER = fileURLToPath(new URL('recorder.mjs', import.meta.url));
+const DEADLINE_MS = 60_000;
+const SILENT = '.connection[data-link="silent"]';
+
+/** In raw mode: says so, reads nothing until the file is there, then all, and tells the hash of so many bytes. */
+const BUSY = `import hashlib, os, sys, time, tty
+tty.setraw(0)
+print('busy', flush=True)
+while not os.path.exists(sys.argv[1]): time.sleep(0.02)
+left, all = int(sys.argv[2]), hashlib.sha256()
+while left > 0:
+    piece = os.read(0, 65536)
+    left -= len(piece)
+    all.update(piece)
+print('got', all.hexdigest(), -left, end='\\r\\n', flush=True)
+while True: print('then', os.read(0, 100), end='\\r\\n', flush=True)
+`;
+
+before(openBrowser);
+after(closeBrowser);
+afterEach(closePages);
+
+const until = async (what, said) => {
+  const deadline = performance.now() + DEADLINE_MS;
+  while (!what()) {
+    assert.ok(performance.now() < deadline, said());
+    await new Promise((done) => setImmediate(done));
+  }
+};
+
+const paste = (page, text) =>
+  page.evaluate((it) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData('text/plain', it);
+    document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  }, text);
+
+const sinceNow = () => {
+  const began = performance.now();
+  return () => performance.now() - began;
+};
+
+for (const backend of ['tmux', 'pty']) {
+  describe(`on ${backend}`, () => {
+    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
+    before(async () => {
+      await kas.start();
+      assert.equal(kas.backend, backend);
+      await kas.must('daemon', 'add', kas.project);
+      writeFileSync(`${kas.project}/busy.py`, BUSY);
+    });
+    after(() => kas.remove());
+
+    let runs = 0;
+    /** A program that writes down each byte it is sent. */
+    async function recorder(page) {
+      runs += 1;
+      const [corpus, record] = [`${kas.dir}/none-${runs}`, `${kas.dir}/record-${runs}`];
+      writeFileSync(corpus, '');
+      await runAdHoc(page, `${process.execPath} ${RECORDER} ${corpus} ${record}`);
+      await shows(page, 'the recorder waits');
+      await ready(page);
+      await page.locator('.xterm-helper-textarea').focus();
+      const sent = () => (existsSync(record) ? readFileSync(record, 'utf8') : '');
+      return { sent, gets: (text) => until(() => sent() === text, () => `the program got ${JSON.stringify(sent())}, not ${JSON.stringify(text)}`) };
+    }
+
+    test('a paste of 3 MB into a busy program arrives whole, and what is typed after it comes after it', async () => {
+      const page = await openDemo(kas);
+      const text = Array.from({ length: 50_000 }, (_, at) => `line ${at} of what is pasted, in order and once, to its very end\n`).join('').slice(0, 3_000_000);
+      const go = `${kas.dir}/go`;
+      await runAdHoc(page, `exec python3 busy.py ${go} ${text.length}`);
+      await shows(page, 'busy');
+      await ready(page);
+      await page.locator('.xterm-helper-textarea').focus();
+      await paste(page, text);
+      await type(page, 'z');
+      await page.getByText('The program does not read').waitFor();
+      await shot(page, `busy-${backend}`);
+      writeFileSync(go, '');
+      const hash = createHash('sha256').update(text.replaceAll('\n', '\r')).digest('hex');
+      await shows(page, new RegExp(`got\\s+${hash.split('').join('\\s*')}\\s+0`), DEADLINE_MS);
+      await shows(page, "then b'z'");
+      await page.getByText('The program does not read').waitFor({ state: 'detached' });
+      await page.locator('.bar .stop').click();
+      await endsWith(page, 'stopped', 'stopped');
+    });
+
+    test('a daemon that hangs is told of within seven seconds, and each key arrives once or is shown', async () => {
+      const page = await openDemo(kas);
+      const { sent, gets } = await recorder(page);
+      await type(page, 'abc');
+      await gets('abc');
+      await kas.pause();
+      const passed = sinceNow();
+      await type(page, 'def'); // nobody can know yet
+      await page.locator(SILENT).waitFor();
+      assert.ok(passed() < 7_500, `said after ${passed()} ms`);
+      await page.getByText('The daemon is not answering: typing is blocked. 3 bytes typed before wait for it.').waitFor();
+      const clock = await page.locator('.bar .facts').innerText();
+      for (const key of 'ghijklmnopqrstuvw') await page.keyboard.press(key);
+      await page.getByText('Not sent: ghijklmnopqrstuvw (17 keys)').waitFor();
+      assert.equal(await page.getByRole('button', { name: 'Send now' }).isDisabled(), true);
+      assert.equal(await page.locator('.columns[data-live="false"]').count(), 1);
+      await page.evaluate(() => new Promise((done) => setTimeout(done, 1_500))); // longer than a tick of the clock
+      assert.equal(await page.locator('.bar .facts').innerText(), clock, 'the clock stands');
+      await shot(page, `silent-${backend}`);
+      await kas.resume();
+      const back = sinceNow();
+      await page.locator('.connection[data-link="open"]').waitFor();
+      assert.ok(back() < 2_000, `live again after ${back()} ms`);
+      await gets('abcdef');
+      assert.equal(sent(), 'abcdef', 'nothing goes by itself');
+      await type(page, 'x');
+      await page.getByRole('button', { name: 'Send now' }).click();
+      await gets('abcdefxghijklmnopqrstuvw');
+      await page.getByText('Not sent').waitFor({ state: 'detached' });
+      await page.keyboard.press('Control+]');
+      await endsWith(page, 'exit 0', 'done');
+      assert.equal(sent(), 'abcdefxghijklmnopqrstuvw\x1d');
+    });
+
+    test('a daemon that hangs and is killed: the page is live two seconds after the next start, no line and no key twice', async () => {
+      const page = await openDemo(kas);
+      const { sent, gets } = await recorder(page);
+      await type(page, 'abc');
+      await gets('abc');
+      await kas.pause();
+      await type(page, 'de');
+      await page.locator(SILENT).waitFor();
+      await type(page, 'fg');
+      await kas.stop('SIGKILL');
+      await page.locator('.connection[data-link="waiting"]').waitFor();
+      await page.getByText('Not sent: defg (4 keys; some of it may have arrived)').waitFor();
+      await type(page, 'h');
+      await page.getByText('(5 keys; some of it may have arrived)').waitFor();
+      await shot(page, `killed-${backend}`);
+      const before = (await screen(page)).trimEnd();
+      await kas.start();
+      const back = sinceNow();
+      await ready(page);
+      await page.locator('.connection[data-link="open"]').waitFor();
+      assert.ok(back() < 2_000, `live again after ${back()} ms`);
+      assert.equal((await screen(page)).trimEnd(), before, 'no line is missing or twice');
+      await page.getByRole('button', { name: 'Drop' }).click();
+      await page.getByText('Not sent').waitFor({ state: 'detached' });
+      await type(page, 'i');
+      await gets('abci');
+      await page.keyboard.press('Control+]');
+      await endsWith(page, 'exit 0', 'done');
+      assert.equal(sent(), 'abci\x1d');
+    });
+
+    test('keys typed while the daemon is away are shown, and go when they are told to', async () => {
+      const page = await openDemo(kas);
+      const { gets } = await recorder(page);
+      await kas.stop('SIGKILL');
+      await page.getByText('typing is blocked').waitFor();
+      await type(page, 'ls\n');
+      await page.keyboard.press('ArrowUp');
+      await page.getByText('Not sent: ls⏎␛[A (4 keys)').waitFor();
+      await kas.start();
+      await ready(page);
+      await page.getByRole('button', { name: 'Send now' }).click();
+      await gets('ls\r\x1b[A');
+      await page.keyboard.press('Control+]');
+      await endsWith(page, 'exit 0', 'done');
+    });
+  });
+}
