@@ -16,13 +16,14 @@ mod figure;
 mod harness;
 mod producer;
 mod scene;
+mod screen;
 mod speed;
 mod stall;
 
 use figure::Figure;
 
 /// What can be measured, in the order it is measured in.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "start",
     "start-500",
     "reattach-50",
@@ -36,6 +37,7 @@ const NAMES: [&str; 13] = [
     "memory",
     "throughput-pty",
     "throughput-tmux",
+    "screen",
 ];
 
 fn main() {
@@ -78,6 +80,7 @@ async fn measure(name: &str, rounds: Option<usize>) -> Vec<Figure> {
         "memory" => cost::memory(rounds.unwrap_or(1)).await,
         "throughput-pty" => cost::throughput(Pty, few).await,
         "throughput-tmux" => cost::throughput(Tmux, few).await,
+        "screen" => screen::followed(few),
         other => unreachable!("{other} is not in the list"),
     }
 }

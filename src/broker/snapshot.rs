@@ -239,7 +239,7 @@ mod tests {
         let channel = channel(&Arc::new(truth), 18);
         channel.set_size(Size::clamped(4, 10).unwrap());
         let snapshot = Lease::new(&channel).snapshot().await;
-        assert_eq!((snapshot.size.cols(), shown(&snapshot).as_str()), (4, "1234\n12345678"));
+        assert_eq!((snapshot.size.cols(), shown(&snapshot).as_str()), (4, "12345678\n12345678"));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! `kas debug`: tools for looking at kas's own data.
 
 mod fsck;
+mod screen;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,6 +30,8 @@ pub struct DebugArgs {
 enum DebugCommand {
     /// Show what a recorded tmux control stream says, an event a line
     Replay(ReplayArgs),
+    /// Show a terminal's stream as the state that a viewer is sent who comes late
+    Screen(screen::ScreenArgs),
     /// Check that records, directories, processes and windows agree, and say which promise is broken
     Fsck(fsck::FsckArgs),
     /// List the runs that have a directory, without the database; changes nothing
@@ -70,6 +73,7 @@ pub enum Style {
 pub fn run(args: DebugArgs, as_json: bool) -> anyhow::Result<u8> {
     match args.command {
         DebugCommand::Replay(args) => run_replay(args),
+        DebugCommand::Screen(args) => screen::run(&args),
         DebugCommand::Salvage => super::salvage::run(as_json),
         DebugCommand::Fsck(args) => fsck::run(args),
     }

@@ -1,11 +1,21 @@
 //! What a terminal would make of a byte stream: safe places to cut it, its screen as a dump, its plain text.
 
+mod buffer;
+mod cell;
+mod charset;
+mod colours;
+mod dump;
 mod mark;
+mod modes;
+mod parser;
 mod plain;
 mod scanner;
 mod screen;
+mod sgr;
 mod shown;
-mod watch;
+mod state;
+mod tables;
+mod width;
 
 pub use mark::{Mark, Piece, Splitter};
 pub use plain::Plain;

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const KAS = resolve(process.env.KAS_BIN ?? join(ROOT, 'target/debug/kas'));
+export const KAS = resolve(process.env.KAS_BIN ?? join(ROOT, 'target/debug/kas'));
 const DEADLINE_MS = 20_000;
 
 /** What the tests look at by eye; kept after the run, so that a failure can be seen. */

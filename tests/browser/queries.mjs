@@ -103,7 +103,7 @@ export const QUERIES = [
 export const corpus = () => bytes(...QUERIES.flatMap((query) => [query, CLOSE, ...(SETS.test(query.toString('latin1')) ? [RESTORE] : [])]), RESTORE, SYNC.ask);
 
 /** A generator of 32 bits (mulberry32), the same for the same seed. */
-function generator(seed) {
+export function generator(seed) {
   let state = seed >>> 0;
   return (below) => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -3,13 +3,14 @@
 use bytes::BytesMut;
 use kas::control::notification::{Parsed, notification};
 use kas::control::{Client, Event, Unparsed, escape};
+use kas::terminal::Screen;
 
 /// Panics if what must hold does not.
 pub(crate) type Target = fn(&[u8]);
 
 /// Each target's name is that of its corpus.
-pub(crate) const TARGETS: [(&str, Target); 3] =
-    [("parse", parse), ("escape", round_trip), ("chunks", chunks)];
+pub(crate) const TARGETS: [(&str, Target); 4] =
+    [("parse", parse), ("escape", round_trip), ("chunks", chunks), ("screen", screen)];
 
 fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let mut client = Client::new();
@@ -61,4 +62,19 @@ pub(crate) fn chunks(data: &[u8]) {
         rest = after;
     }
     assert_eq!(events([stream]), events(pieces));
+}
+
+/// However a terminal's stream is cut, its screen is the same; a copy of it makes copies like itself; and none is bigger than a screen can be.
+pub(crate) fn screen(data: &[u8]) {
+    let Some((&seed, stream)) = data.split_first() else { return };
+    let of = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut screen = Screen::new(20, 5, 30);
+        pieces.for_each(|piece| screen.feed(piece));
+        screen.dump()
+    };
+    let whole = of(&mut std::iter::once(stream));
+    assert_eq!(whole, of(&mut stream.chunks(1 + usize::from(seed) % 7)));
+    assert!(whole.len() < 64 * 1024);
+    let copy = of(&mut std::iter::once(&whole[..]));
+    assert_eq!(copy, of(&mut std::iter::once(&copy[..])));
 }
