@@ -14,6 +14,7 @@ use super::colours;
 use super::sgr;
 use super::state::State;
 use super::tables::Tables;
+use super::width::JOINER;
 
 /// Writes the lines above the screen, the screen, margins, tab stops, saved and current cursor, title, colours and modes.
 pub(super) fn dump(state: &State) -> String {
@@ -100,7 +101,7 @@ fn write_rest(state: &State, out: &mut String) {
     }
     let row = buffer.y.saturating_sub(origin);
     go(row, buffer.x.min(buffer.cols - 1), out);
-    let mut pen = Pen { tables: &state.tables, look: Look::default(), cols: buffer.cols };
+    let mut pen = Pen { tables: &state.tables, look: Look::default(), cols: buffer.cols, joiner: false };
     if buffer.x == buffer.cols {
         // It waits behind the last column: only a character written there brings it so far.
         let (col, cell) = last_of(buffer.row(buffer.y), buffer.cols);
@@ -160,7 +161,7 @@ fn write_sets(sets: [Charset; 4], level: usize, out: &mut String) {
 
 /// Writes every line from the oldest above the screen to the last on it, so that the terminal wraps those that go on.
 fn write_lines(buffer: &Buffer, tables: &Tables, out: &mut String) {
-    let mut pen = Pen { tables, look: Look::default(), cols: buffer.cols };
+    let mut pen = Pen { tables, look: Look::default(), cols: buffer.cols, joiner: false };
     let mut lines = buffer.lines().peekable();
     let mut first = true;
     while let Some(line) = lines.next() {
@@ -180,6 +181,8 @@ struct Pen<'a> {
     tables: &'a Tables,
     look: Look,
     cols: usize,
+    /// What was written last would join what comes next.
+    joiner: bool,
 }
 
 impl Pen<'_> {
@@ -223,17 +226,19 @@ impl Pen<'_> {
 
     /// Writes a cell's text, or a space for nothing.
     fn place(&mut self, cell: Cell, out: &mut String) {
-        if cell.width() == 0 {
+        if cell.width() == 0 || self.joiner {
             // It joined nothing, and must not now.
             self.look = Look { link: self.look.link, ..Look::default() };
             out.push_str("\x1b[m");
         }
         self.change(cell.look, out);
+        self.joiner = false;
         if !cell.has_text() {
             return out.push(' ');
         }
         let from = out.len();
         self.tables.push_text(cell, out);
+        self.joiner = out.ends_with(JOINER);
         let first = out[from..].chars().next();
         if cell.width() > 0 && first.is_some_and(|first| first.width() == Some(0)) {
             out.insert(from, ' ');

@@ -237,6 +237,7 @@ mod tests {
         check(b"\x1b]2;a title\x07\x1b]4;1;#102030\x07\x1b]11;rgb:1/2/3\x07x\x1b]104;1\x07");
         check(b"\x1b[1\"qkept\x1b[0\"qgone\x1b[?2Kx\x1b[6 q");
         check("e\u{301}\x1b[1mo\u{302}\u{303}漢\u{301}x\x1b[4b漢\x1b[3b".as_bytes());
+        check("👨\u{200d}👩\u{200d}👧x👨\u{200d}\x1b[m👩é".as_bytes());
         check("exactly twenty cell漢x\r\nnineteen cells here漢".as_bytes());
         check(b"\x1b(0a\x1b7\x1b(Bq\x1b8q\x1b)A\x0e#\x0f#\x1b*K\x1bn[");
         check(b"\x1b[44mblue\x1b[K\r\n\x1b[45mexactly twenty cells+\x1b[2Jx\x1b[3;3H\x1b[1J");

@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthChar as _;
 
 /// Joins what comes after it to what is before it, as in tmux.
-const JOINER: char = '\u{200d}';
+pub(super) const JOINER: char = '\u{200d}';
 /// Takes a cell, though it is seen only where a word is broken: so tmux, `wcwidth` and xterm.js count.
 const SOFT_HYPHEN: char = '\u{ad}';
 
