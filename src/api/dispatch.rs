@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::request::Parts;
 use axum::http::{self, HeaderValue, Method, header};
 use axum::response::Response;
@@ -37,7 +37,8 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let found = route::find(surface, &parts.method, path);
-    let actor = match admit(api, surface, &parts, &found) {
+    let has_body = !body.is_end_stream();
+    let actor = match admit(api, surface, (&parts, has_body), &found) {
         Ok(actor) => actor,
         Err(refused) => {
             api.metrics.refusals.inc();
@@ -53,7 +54,7 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
     match found {
         Found::Route(route, params) => {
             check_scope(route.access, actor.as_ref())?;
-            (route.run)(Request { api: api.clone(), actor, params, parts, body }).await
+            (route.run)(Request { api: api.clone(), surface, actor, params, parts, body }).await
         }
         Found::WrongMethod(allow) => Ok(wrong_method(&allow)),
         Found::Unknown if route::is_api(path) => Err(error::not_found("there is no such address")),
@@ -64,7 +65,12 @@ async fn dispatch(api: &Api, surface: Surface, request: http::Request<Body>) -> 
 
 /// Lets a request in. What the table does not open, and every address it does not know, needs a credential;
 /// only the page's files, which hold no data, do with the right site.
-fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Result<Option<Actor>, auth::Refusal> {
+fn admit(
+    api: &Api,
+    surface: Surface,
+    (parts, has_body): (&Parts, bool),
+    found: &Found,
+) -> Result<Option<Actor>, auth::Refusal> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
     let access = match found {
         Found::Route(route, _) => match route.access {
@@ -73,9 +79,9 @@ fn admit(api: &Api, surface: Surface, parts: &Parts, found: &Found) -> Result<Op
             Access::Shared | Access::Needs(_) => auth::Access::Credential,
         },
         Found::Unknown if reading && !route::is_api(parts.uri.path()) => auth::Access::Page,
-        Found::Unknown | Found::WrongMethod(_) => auth::Access::Credential,
+        Found::Unknown | Found::WrongMethod(_) => auth::Access::Absent,
     };
-    api.door.admit(surface, parts, access, TimeMs::now())
+    api.door.admit(surface, (parts, has_body), access, TimeMs::now())
 }
 
 fn check_scope(access: Access, actor: Option<&Actor>) -> Answer<()> {

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 
-use super::error::{invalid, not_found};
+use super::error::not_found;
 use super::route::Surface;
 use crate::auth::{
     self, Access, Admitted, Failures, Keys, NewToken, NoKey, RequestFacts, SessionRecord, Site, TokenRecord,
@@ -94,7 +94,7 @@ impl Door {
     pub(super) fn admit(
         &self,
         surface: Surface,
-        parts: &Parts,
+        (parts, has_body): (&Parts, bool),
         access: Access,
         now: TimeMs,
     ) -> Result<Option<Actor>, auth::Refusal> {
@@ -102,7 +102,7 @@ impl Door {
             Surface::Http => auth::Surface::Http,
             Surface::Control => auth::Surface::Socket,
         };
-        let facts = facts(parts, access);
+        let facts = RequestFacts { has_body, ..facts(parts, access) };
         match auth::admit(&mut self.keys(), &self.site, &self.cookie_name(), surface, &facts, now)? {
             Admitted::Anybody => Ok(None),
             Admitted::Actor(actor) => Ok(Some(actor)),
@@ -174,7 +174,8 @@ impl Door {
     /// A ticket for one WebSocket of the session that asks.
     pub(super) fn socket_ticket(&self, actor: &Actor) -> Answer<Ticket> {
         let made = self.keys().socket_ticket(&actor.credential, TimeMs::now()).map_err(no_key)?;
-        let none = || invalid("only a browser session needs a socket ticket").reason("not_a_session");
+        let message = "a socket ticket is a browser session's; a bearer token opens the WebSocket by itself";
+        let none = || Refusal::new(Code::Forbidden, message).reason("not_a_session");
         made.map(|(ticket, expires_at)| Ticket { ticket, expires_at }).ok_or_else(none)
     }
 
@@ -246,6 +247,7 @@ fn facts(parts: &Parts, access: Access) -> RequestFacts<'_> {
         key: one(KEY),
         content_type: one(header::CONTENT_TYPE),
         protocols: all(header::SEC_WEBSOCKET_PROTOCOL),
+        has_body: false,
     }
 }
 

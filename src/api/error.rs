@@ -19,6 +19,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::Conflict => StatusCode::CONFLICT,
         Code::Gone => StatusCode::GONE,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         Code::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -38,6 +39,7 @@ pub(super) const fn word(code: Code) -> &'static str {
         Code::Conflict => "conflict",
         Code::Gone => "gone",
         Code::PayloadTooLarge => "payload_too_large",
+        Code::RangeNotSatisfiable => "range_not_satisfiable",
         Code::Misdirected => "misdirected",
         Code::RateLimited => "rate_limited",
         Code::Internal => "internal",
@@ -74,6 +76,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Response {
         | Code::Conflict
         | Code::Gone
         | Code::PayloadTooLarge
+        | Code::RangeNotSatisfiable
         | Code::Misdirected
         | Code::Internal => None,
     };

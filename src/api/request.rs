@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{invalid, not_found};
 use super::query::Query;
-use super::route::Params;
+use super::route::{Params, Surface};
 use super::state::Api;
 use crate::daemon::{Answer, Code, Refusal};
 use crate::model::{Actor, Instance, InstanceId, ProjectId};
@@ -23,6 +23,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request whose sender was let in and has the scope its route needs.
 pub(super) struct Request {
     pub(super) api: Api,
+    /// Where it came in.
+    pub(super) surface: Surface,
     /// Who asks. Routes that are open or opened by a ticket have nobody.
     pub(super) actor: Option<Actor>,
     pub(super) params: Params,

@@ -21,6 +21,8 @@ pub enum Access {
     Page,
     /// The exchange of a page ticket for a session: the ticket in the body is the credential.
     Exchange,
+    /// No such address, or not with this method: only a credential learns so, whatever is said of the body, which nobody reads.
+    Absent,
     /// Everything else.
     #[default]
     Credential,
@@ -53,6 +55,8 @@ pub struct RequestFacts<'a> {
     pub key: Option<&'a [u8]>,
     /// `Content-Type`
     pub content_type: Option<&'a [u8]>,
+    /// Whether anything follows the head.
+    pub has_body: bool,
     /// `Sec-WebSocket-Protocol`
     pub protocols: Vec<&'a [u8]>,
 }
@@ -134,12 +138,21 @@ pub fn admit(
     check_origin(site, facts, host)?;
     let admitted = match facts.access {
         Access::Open | Access::Page | Access::Exchange => Admitted::Anybody,
-        Access::Credential => Admitted::Actor(credential(keys, cookie_name, facts, now)?),
+        Access::Credential | Access::Absent => Admitted::Actor(credential(keys, cookie_name, facts, now)?),
     };
-    if is_change(facts.method) && !facts.content_type.is_some_and(is_json) {
+    if is_change(facts.method) && !form_ok(facts) {
         return Err(Refusal::ContentType);
     }
     Ok(admitted)
+}
+
+/// Whether a change says that it is JSON. A DELETE without a body has nothing to say that of, and no form can send one.
+fn form_ok(facts: &RequestFacts<'_>) -> bool {
+    match facts.content_type {
+        _ if facts.access == Access::Absent => true,
+        Some(content_type) => is_json(content_type),
+        None => facts.method == "DELETE" && !facts.has_body,
+    }
 }
 
 /// A browser tells where a request comes from in `Origin` or `Sec-Fetch-Site`; what it tells must be our own page. Who
@@ -294,7 +307,22 @@ mod tests {
         check(&own, Some(Refusal::Credential));
         let token = RequestFacts { authorization: vec![b"Bearer kas_boot"], ..own };
         check(&token, Some(Refusal::ContentType));
-        check(&RequestFacts { content_type: Some(b"Application/JSON; charset=utf-8"), ..token }, None);
+        check(
+            &RequestFacts { content_type: Some(b"Application/JSON; charset=utf-8"), ..token.clone() },
+            None,
+        );
+        // What is not there is not there, whatever the body is.
+        check(&RequestFacts { access: Access::Absent, ..token }, None);
+    }
+
+    #[test]
+    fn a_delete_without_a_body_says_nothing_of_it() {
+        let delete = || RequestFacts { method: "DELETE", content_type: None, ..bearer(post()) };
+        check(&delete(), None);
+        check(&RequestFacts { has_body: true, ..delete() }, Some(Refusal::ContentType));
+        check(&RequestFacts { content_type: Some(b"text/plain"), ..delete() }, Some(Refusal::ContentType));
+        check(&RequestFacts { method: "POST", ..delete() }, Some(Refusal::ContentType));
+        check(&RequestFacts { authorization: vec![], ..delete() }, Some(Refusal::Credential));
     }
 
     #[test]
@@ -307,10 +335,9 @@ mod tests {
             Some(b"x;application/json"),
         ] {
             for method in ["POST", "DELETE", "PUT", "PATCH", "OPTIONS", "get"] {
-                check(
-                    &RequestFacts { method, content_type: kind, ..bearer(get()) },
-                    Some(Refusal::ContentType),
-                );
+                let has_body = method == "DELETE";
+                let facts = RequestFacts { method, content_type: kind, has_body, ..bearer(get()) };
+                check(&facts, Some(Refusal::ContentType));
             }
             check(&RequestFacts { content_type: kind, ..bearer(get()) }, None);
         }

@@ -139,6 +139,7 @@ fn refused_exit(refused: &client::Refused) -> u8 {
         "conflict" | "gone" | "rate_limited" => code::CONFLICT,
         "unauthorized" | "forbidden" => code::NOT_PERMITTED,
         "unavailable" => code::UNREACHABLE,
+        "timeout" => code::TIMED_OUT,
         _ => code::FAILED,
     }
 }

@@ -25,6 +25,8 @@ pub enum Code {
     Gone,
     /// 413
     PayloadTooLarge,
+    /// 416
+    RangeNotSatisfiable,
     /// 421
     Misdirected,
     /// 429

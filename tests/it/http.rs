@@ -71,7 +71,7 @@ async fn a_browser_gets_in_with_a_ticket_and_then_needs_cookie_and_key() {
     let ticket = it.ask("POST", "/api/v1/session/ticket", &all, "{}").await;
     assert!(ticket.json()["ticket"].is_string() && ticket.json()["expires_at"].is_i64(), "{ticket:?}");
     let other = it.api("POST", "/session/ticket", "{}").await;
-    assert_eq!((other.status, other.error().1.as_str()), (400, "not_a_session"));
+    assert_eq!((other.status, other.error().1.as_str()), (403, "not_a_session"));
 }
 
 /// Whoever has a link opens it as often as they like, and the operator's page goes on: now, and after the daemon started again.
@@ -114,6 +114,32 @@ async fn methods_and_bodies_are_checked() {
     let wrong = it.api("PUT", "/projects", "{}").await;
     assert_eq!((wrong.status, wrong.error().0.as_str()), (405, "method_not_allowed"));
     assert_eq!(wrong.header("allow"), Some("GET, HEAD"));
+    // Whatever it says its body is; and without a credential nobody learns which methods there are.
+    let token = bearer(&it);
+    for method in ["TRACE", "OPTIONS", "PATCH", "POST", "DELETE"] {
+        for headers in [&[token.as_str()][..], &[&token, "Content-Type: text/plain"]] {
+            let reply = it.ask(method, "/api/v1/projects", headers, "").await;
+            let got = (reply.status, reply.error().0, reply.header("allow"));
+            assert_eq!(
+                got,
+                (405, "method_not_allowed".to_owned(), Some("GET, HEAD")),
+                "{method} {headers:?}"
+            );
+        }
+        let reply = it.ask(method, "/api/v1/projects", &[], "").await;
+        assert_eq!((reply.status, reply.header("allow")), (401, None), "{method}");
+    }
+    let both = it.ask("PUT", "/api/v1/tasks/01ARZ3NDEKTSV4RRFFQ69G5FAV", &[&token], "").await;
+    assert_eq!((both.status, both.header("allow")), (405, Some("GET, HEAD, DELETE")));
+    // A DELETE has no body of which it could say that it is JSON; one that has must.
+    let delete = async |headers: &[&str], body: &str| {
+        let reply = it.ask("DELETE", "/api/v1/tasks/01ARZ3NDEKTSV4RRFFQ69G5FAV", headers, body).await;
+        (reply.status, reply.error().1)
+    };
+    assert_eq!(delete(&[&token], "").await.0, 404);
+    assert_eq!(delete(&[&token], "{}").await, (400, "content_type".to_owned()));
+    assert_eq!(delete(&[&token, "Content-Type: text/plain"], "").await, (400, "content_type".to_owned()));
+    assert_eq!(delete(&[], "").await.0, 401);
     let head = it.ask("HEAD", "/openapi.json", &[&bearer(&it)], "").await;
     assert_eq!((head.status, head.bytes.len()), (200, 0));
     assert!(head.header("content-length").unwrap().parse::<usize>().unwrap() > 100);
@@ -128,6 +154,7 @@ async fn methods_and_bodies_are_checked() {
     check(run, &[], r#"{"task":"hello","colls":80}"#, (400, "unknown_field", Some("colls"))).await;
     check(run, &[], r#"{"task":"hello","command":"ls"}"#, (400, "wrong_field", None)).await;
     check(run, &[], "task=hello", (400, "not_json", None)).await;
+    check(run, &[], r#"{"task":"none","cwd":null}"#, (404, "unknown_task", None)).await;
     check(run, &[], r#"["hello"]"#, (400, "wrong_type", None)).await;
     check(run, &[], &" ".repeat(70_000), (413, "", None)).await;
     let key = format!("Idempotency-Key: {}", "k".repeat(129));
@@ -347,7 +374,7 @@ async fn a_transcript_comes_in_four_forms_and_in_parts() {
     assert_eq!(part.header("content-range"), Some(format!("bytes 5-16/{}", bytes.len()).as_str()));
     assert_eq!(get("", &["Range: bytes=-7"]).await.text(), "three\r\n");
     let none = get("", &["Range: bytes=999-"]).await;
-    assert_eq!((none.status, none.error().1.as_str()), (416, "range"));
+    assert_eq!((none.status, none.error()), (416, ("range_not_satisfiable".into(), "range".into())));
     assert_eq!(get("?format=text", &[]).await.text(), "one\ntwo\nthree\n");
 
     let lines = get("?format=json", &[]).await.json();
@@ -447,6 +474,49 @@ fn openapi_describes_the_table() {
         assert_eq!(given, named, "{path}");
     }
     references(&document, &document);
+}
+
+/// The document that is served is the table of the surface that serves it, and its words are the daemon's.
+#[tokio::test]
+async fn openapi_tells_what_is_served_where_it_is_asked() {
+    let it = Served::start().await;
+    let paths = |document: &Value| {
+        document["paths"].as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>()
+    };
+    let whole: Value = serde_json::from_str(include_str!("../../src/api/openapi.json")).unwrap();
+    assert_eq!(it.control("GET", "/openapi.json", "").await.json(), whole);
+    let over_http = it.ask("GET", "/openapi.json", &[&bearer(&it)], "").await.json();
+    let only_control = paths(&whole).into_iter().filter(|path| path.starts_with("/v1/"));
+    assert_eq!(
+        paths(&over_http),
+        paths(&whole).into_iter().filter(|path| !path.starts_with("/v1/")).collect()
+    );
+    for path in only_control {
+        assert_eq!(it.ask("GET", &path, &[&bearer(&it)], "").await.status, 404, "{path}");
+    }
+    // A POST takes a body, a DELETE none, and where it is done without one it is done.
+    for (path, item) in whole["paths"].as_object().unwrap() {
+        assert!(item.get("post").is_none_or(|post| post["requestBody"]["required"] == true), "{path}");
+        assert!(item.get("delete").is_none_or(|delete| delete.get("requestBody").is_none()), "{path}");
+    }
+    // Cursors that are told fit the patterns that are told of them.
+    let cursor = |path: &str| {
+        let all = whole["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let schema = &all.iter().find(|it| it["name"] == "cursor").unwrap()["schema"];
+        assert!(schema["pattern"].is_string(), "{path}");
+        jsonschema::validator_for(schema).unwrap()
+    };
+    for _ in 0..2 {
+        it.api("POST", "/projects/demo/tasks/run", r#"{"command":"true","cwd":null}"#).await;
+    }
+    for (path, asked) in [
+        ("/api/v1/projects/{id}/tasks/instances", "/projects/demo/tasks/instances?limit=1"),
+        ("/api/v1/audit-events", "/audit-events?limit=1"),
+    ] {
+        let next = it.api("GET", asked, "").await.json()["next_cursor"].as_str().unwrap().to_owned();
+        assert!(cursor(path).is_valid(&json!(next)), "{next}");
+        assert_eq!(it.api("GET", &format!("{asked}&cursor={next}"), "").await.status, 200);
+    }
 }
 
 /// Every `$ref` leads somewhere.

@@ -69,7 +69,7 @@ const AUTHORITY: &[(&str, Needs, Surface)] = &[
 const BESIDE: &[(&str, Needs)] = &[
     ("GET /", Page), ("HEAD /", Page), ("GET /projects/demo", Page), ("GET /assets/none.js", Page), ("POST /", Any),
     ("HEAD /readyz", VIEW), ("HEAD /healthz", Open), ("POST /healthz", Any), ("OPTIONS /api/v1/projects", Any),
-    ("PUT /api/v1/projects", Any), ("GET /api/v1/nothing", Any), ("POST /api/v1/nothing", Any), ("GET //api/v1/projects", Any),
+    ("PUT /api/v1/projects", Any), ("TRACE /api/v1/projects", Any), ("DELETE /api/v1/projects/:id/tasks/run", Any), ("GET /api/v1/nothing", Any), ("POST /api/v1/nothing", Any), ("GET //api/v1/projects", Any),
     ("GET /api", Any), ("GET /v1", Any),
 ];
 
@@ -178,7 +178,7 @@ impl<'a> Asker<'a> {
     }
 
     async fn ask(&mut self, target: &Target, cell: &Cell) {
-        let expect = oracle(target.needs, target.is_change(), cell);
+        let expect = oracle(target.needs, target.is_change(), target.served, cell);
         let ticket = self.ticket(cell).await;
         let spare = expect == Outcome::In && target.served && target.is_change();
         let path = target.path(self.it, spare);

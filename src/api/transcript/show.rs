@@ -9,7 +9,7 @@ use super::range::{Wanted, wanted};
 use super::render::{self, Render};
 use crate::api::error::{self, invalid};
 use crate::api::request::{self, Request};
-use crate::daemon::{Answer, Transcript};
+use crate::daemon::{Answer, Code, Refusal, Transcript};
 use crate::model::Offset;
 
 /// GET `/tasks/:tid/transcript`
@@ -41,8 +41,8 @@ fn raw(request: &Request, transcript: Transcript) -> Response {
         Wanted::Whole => (StatusCode::OK, held.start.0..held.end.0),
         Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
         Wanted::Nothing => {
-            let mut response = error::refusal(&invalid("no such bytes are held").reason("range"));
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            let refusal = Refusal::new(Code::RangeNotSatisfiable, "no such bytes are held").reason("range");
+            let mut response = error::refusal(&refusal);
             set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", held.end));
             set(&mut response, START_OFFSET, &held.start.to_string());
             return response;

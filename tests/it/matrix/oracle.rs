@@ -37,7 +37,7 @@ pub(super) enum Outcome {
 }
 
 /// `spec/protocol.md` §6 in its own order, §1 for the control socket; where a page was before, `reference/reliability.md` S1 to S3.
-pub(super) fn oracle(needs: Needs, change: bool, cell: &Cell) -> Outcome {
+pub(super) fn oracle(needs: Needs, change: bool, served: bool, cell: &Cell) -> Outcome {
     if cell.surface == Surface::Control {
         return Outcome::In;
     }
@@ -58,7 +58,10 @@ pub(super) fn oracle(needs: Needs, change: bool, cell: &Cell) -> Outcome {
     match (needs, holder) {
         _ if !from_us || !asked_by_us => Outcome::Foreign,
         _ if asks && holder == Holder::Nobody => Outcome::Unauthorized,
-        _ if change && !matches!(cell.content, ContentType::Json | ContentType::JsonUtf8) => Outcome::NotJson,
+        // What is not there is told before anything is said of the body.
+        _ if change && served && !matches!(cell.content, ContentType::Json | ContentType::JsonUtf8) => {
+            Outcome::NotJson
+        }
         (Needs::Scope(_), Holder::Link) => Outcome::Beyond,
         (Needs::Scope(least), Holder::Scope(has)) if has < least => Outcome::Beyond,
         (Needs::Open | Needs::Page | Needs::Ticket | Needs::Any | Needs::Scope(_), _) => Outcome::In,
