@@ -10,7 +10,7 @@ use super::error::Error;
 use super::filter::{Filter, Policy};
 use super::output::code;
 use super::tty;
-use crate::client::{Mode, Run, Seen, Watch};
+use crate::client::{End, Mode, Run, Seen, Watch};
 
 /// Show what a run wrote, without the sequences that move cursors and change terminals
 #[derive(Debug, clap::Args)]
@@ -74,12 +74,12 @@ async fn say_why(run: &Run, followed: bool, context: &mut Context<'_>) -> Result
     why.map_or(Ok(()), |run| context.remark(&format!("{} {}", run.name(), super::wait::outcome(&run))))
 }
 
-/// Prints a watched run to its end.
+/// Prints a watched run to its end, and says how that was told.
 pub(super) async fn follow(
     mut watch: Watch,
     mut printer: Printer,
     context: &mut Context<'_>,
-) -> Result<(), Error> {
+) -> Result<End, Error> {
     let mut live = u64::MAX;
     let mut nothing_yet = true;
     loop {
@@ -108,10 +108,10 @@ pub(super) async fn follow(
             }
             Seen::Complaint(message) => context.remark(&message)?,
             Seen::Lost => context.remark("the daemon is away; waiting for it")?,
-            Seen::End(_) => {
+            Seen::End(end) => {
                 printer.go_live()?;
                 watch.close().await;
-                return Ok(());
+                return Ok(end);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::logs::{Printer, follow};
 use super::output::code;
 use super::wait::{ended, exit_code, outcome};
 use super::{quote, tty};
-use crate::client::{Run, Watch};
+use crate::client::{End, Mode, Run, Watch};
 
 /// Run a task of the project file, or any command in the project
 ///
@@ -107,21 +107,35 @@ fn cwd(args: &Args, context: &Context<'_>) -> Result<Option<String>, Error> {
 
 /// Shows the output as it comes: on a terminal with its colours, elsewhere as text.
 async fn wait(run: Run, raw: bool, mut context: Context<'_>) -> Result<u8, Error> {
+    let mut told = None;
     if !context.global.json {
         let policy = match (raw, std::io::stdout().is_terminal()) {
             (true, _) => Policy::Mute,
             (false, true) => Policy::Styled,
             (false, false) => Policy::Text,
         };
-        let mode = crate::client::Mode::View;
-        let watch = Watch::open(&context.client, &run.project, run.id, Some(0), mode).await?;
-        follow(watch, Printer::new(policy, None), &mut context).await?;
+        match show(&run, policy, &mut context).await {
+            Ok(end) => told = Some(end),
+            Err(Error::Client(error)) if error.is_not_found() => {
+                context.remark("it has ended, and what it wrote is not kept any more")?;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let run = ended(&context.client, run).await?;
+    // Its record may be gone by now. Where there is neither code nor signal, only the record or an event has the reason.
+    let run = match told.filter(|end| end.exit_code.is_some() || end.signal.is_some()) {
+        Some(end) => run.ended(end),
+        None => ended(&context.client, run).await?,
+    };
     if context.global.json {
         context.output.json(&run.json)?;
     } else if run.exit_code.is_none() || run.signal.is_some() {
         context.remark(&format!("{} {}", run.name(), outcome(&run)))?;
     }
     Ok(exit_code(run.state, run.exit_code, run.signal.as_deref()))
+}
+
+async fn show(run: &Run, policy: Policy, context: &mut Context<'_>) -> Result<End, Error> {
+    let watch = Watch::open(&context.client, &run.project, run.id, Some(0), Mode::View).await?;
+    follow(watch, Printer::new(policy, None), context).await
 }

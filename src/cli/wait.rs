@@ -9,13 +9,15 @@ use super::context::Context;
 use super::error::Error;
 use super::output::code;
 use super::table::span;
-use crate::client::{Client, Error as ClientError, Frame, Run, Socket};
+use crate::client::{Client, Error as ClientError, Frame, Refused, Run, Socket};
 use crate::model::{RunState, signal_number};
 
 /// How long a daemon that went away is looked for.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
 /// Time between two attempts.
 const RECONNECT_EVERY: Duration = Duration::from_millis(200);
+/// How many events before the first one heard may tell of an end that came before it.
+const LOOK_BACK: u64 = 10_000;
 /// An event lost on the way costs no more than this.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
 
@@ -51,12 +53,22 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     Ok(exit_code(run.state, run.exit_code, run.signal.as_deref()))
 }
 
-/// The run's record once it has ended.
+/// How far the events are heard.
+#[derive(Default)]
+struct Heard {
+    /// The newest one's id.
+    last: Option<u64>,
+    /// The kept ones were asked for once more.
+    looked_back: bool,
+}
+
+/// The run once it has ended: its record, and where that is gone by then, the end as it was told.
 pub(super) async fn ended(client: &Client, mut run: Run) -> Result<Run, ClientError> {
     let mut lost_since: Option<Instant> = None;
+    let mut heard = Heard::default();
     while !run.state.is_terminal() {
-        match watch(client, &run).await {
-            Ok(now) => run = now,
+        match watch(client, &run, &mut heard).await {
+            Ok(now) => run = now.unwrap_or(run),
             Err(error) if error.is_passing() => {
                 if lost_since.get_or_insert_with(Instant::now).elapsed() > RECONNECT_FOR {
                     return Err(error);
@@ -72,28 +84,73 @@ pub(super) async fn ended(client: &Client, mut run: Run) -> Result<Run, ClientEr
     Ok(run)
 }
 
-/// Listens before it looks, so that no end falls between the two.
-async fn watch(client: &Client, run: &Run) -> Result<Run, ClientError> {
-    let id = run.id.to_string();
+/// Listens before it looks, so that no end falls between the two; after a lost connection, from the last event heard. `None`: ask once
+/// more.
+async fn watch(client: &Client, run: &Run, heard: &mut Heard) -> Result<Option<Run>, ClientError> {
     let mut socket = Socket::open(client, &run.project).await?;
-    socket.send(&json!({"type": "subscribe", "channel": "events"})).await?;
+    let mut subscribe = json!({"type": "subscribe", "channel": "events"});
+    if let Some(last) = heard.last {
+        subscribe["since"] = last.into();
+    }
+    socket.send(&subscribe).await?;
+    let mut gone = None;
     loop {
-        let now = Run::of(client.get(&format!("/api/v1/tasks/{id}")).await?)?;
-        if now.state.is_terminal() {
-            socket.close().await;
-            return Ok(now);
+        let told = match timeout(LOOK_AGAIN_EVERY, next_end(&mut socket, run, heard)).await {
+            Ok(told) => told?,
+            Err(_) => match gone {
+                Some(error) => return Err(error),
+                None => None,
+            },
+        };
+        match client.get(&format!("/api/v1/tasks/{}", run.id)).await {
+            Ok(record) => {
+                let record = Run::of(record)?;
+                if record.state.is_terminal() {
+                    socket.close().await;
+                    return Ok(Some(record));
+                }
+            }
+            Err(error) if error.is_not_found() => match told {
+                Some(ended) => return Ok(Some(ended)),
+                None if heard.looked_back => gone = Some(error),
+                // It ended, and was deleted, before anything was heard: the events that are kept tell of it.
+                None => {
+                    heard.looked_back = true;
+                    heard.last = heard.last.map(|last| last.saturating_sub(LOOK_BACK));
+                    return Ok(None);
+                }
+            },
+            Err(error) => return Err(error),
         }
-        let event = timeout(LOOK_AGAIN_EVERY, next_event(&mut socket, &id)).await;
-        event.unwrap_or(Ok(()))?;
     }
 }
 
-async fn next_event(socket: &mut Socket, id: &str) -> Result<(), ClientError> {
+/// The run's end, when an event tells it; nothing at first, when the subscription stands.
+async fn next_end(socket: &mut Socket, run: &Run, heard: &mut Heard) -> Result<Option<Run>, ClientError> {
+    let id = run.id.to_string();
     loop {
-        if let Frame::Event { task_id: Some(task) } = socket.next().await?
-            && task == id
-        {
-            return Ok(());
+        match socket.next().await? {
+            Frame::Subscribed { offset, .. } => {
+                heard.last.get_or_insert(offset);
+                return Ok(None);
+            }
+            Frame::Event { id: event, task_id, told } => {
+                heard.last = Some(event);
+                let its_own = task_id.as_ref() == Some(&id);
+                if let Some(ended) = its_own.then(|| run.ended_as(&told)).flatten() {
+                    return Ok(Some(ended));
+                }
+            }
+            Frame::Error { code, message, .. } => {
+                return Err(ClientError::Refused(Refused { code, message, details: serde_json::Map::new() }));
+            }
+            Frame::Gap { .. }
+            | Frame::Size { .. }
+            | Frame::Exit(_)
+            | Frame::Output { .. }
+            | Frame::Snapshot { .. }
+            | Frame::InputTaken { .. }
+            | Frame::Unknown => {}
         }
     }
 }

@@ -70,6 +70,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.code == "not_found")
+    }
+
     /// Whether the same may work in a moment: the daemon is away or about to be.
     #[must_use]
     pub fn is_passing(&self) -> bool {

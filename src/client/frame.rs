@@ -45,8 +45,12 @@ pub enum Frame {
     Exit(End),
     /// Something happened to a run or project.
     Event {
+        /// Its id; ids grow by one.
+        id: u64,
         /// The instance, if it is about one.
         task_id: Option<String>,
+        /// The whole event.
+        told: Value,
     },
     /// The daemon refused a message.
     Error {
@@ -114,7 +118,7 @@ impl Frame {
                 exit_code: it["exit_code"].as_i64().and_then(|code| code.try_into().ok()),
                 signal: text("signal"),
             }),
-            "event" => Self::Event { task_id: text("task_id") },
+            "event" => Self::Event { id: it["id"].as_u64()?, task_id: text("task_id"), told: it.clone() },
             "error" => Self::Error {
                 code: text("code")?,
                 reason: it["details"]["reason"].as_str().map(str::to_owned),

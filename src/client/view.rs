@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Error;
+use super::{End, Error};
 use crate::model::{BackendKind, InstanceId, RunState};
 
 fn text(value: &Value, key: &str) -> Result<String, Error> {
@@ -71,6 +71,32 @@ impl Run {
             duration_ms: json["duration_ms"].as_i64(),
             json,
         })
+    }
+
+    /// The run as it ended, where its record is gone and an event told the end: `task.exited` or `task.stopped`. Any other event is none.
+    #[must_use]
+    pub fn ended_as(&self, event: &Value) -> Option<Self> {
+        let state = match event["event"].as_str()? {
+            "task.stopped" => "stopped",
+            "task.exited" => event["state"].as_str()?,
+            _ => return None,
+        };
+        let mut json = self.json.clone();
+        json["state"] = state.into();
+        json["exited_at"] = event["at"].clone();
+        for told in ["exit_code", "signal", "error", "error_text", "duration_ms"] {
+            if let Some(value) = event.get(told) {
+                json[told] = value.clone();
+            }
+        }
+        Self::of(json).ok()
+    }
+
+    /// The run with the end that its terminal told, as far as that goes.
+    #[must_use]
+    pub fn ended(mut self, end: End) -> Self {
+        (self.state, self.exit_code, self.signal) = (end.state, end.exit_code, end.signal);
+        self
     }
 
     /// What to call it: the task's name, or the id of an ad-hoc run.
@@ -173,6 +199,23 @@ mod tests {
             json[key] = Value::Null;
             assert!(Run::of(json).unwrap_err().to_string().contains(key));
         }
+    }
+
+    #[test]
+    fn an_end_is_taken_from_the_event_that_told_it() {
+        let mut json = instance();
+        json["state"] = "running".into();
+        let run = Run::of(json).unwrap();
+        let exited = json!({"event": "task.exited", "at": 9, "state": "failed", "exit_code": 137, "signal": "SIGKILL",
+            "error": null, "duration_ms": 4});
+        let ended = run.ended_as(&exited).unwrap();
+        let end = (ended.state, ended.exit_code, ended.signal.as_deref(), ended.duration_ms);
+        assert_eq!(end, (RunState::Failed, Some(137), Some("SIGKILL"), Some(4)));
+        assert_eq!(ended.json["exited_at"], 9);
+        let stopped = json!({"event": "task.stopped", "at": 9, "exit_code": 0, "signal": null});
+        let ended = run.ended_as(&stopped).unwrap();
+        assert_eq!((ended.state, ended.exit_code, ended.signal), (RunState::Stopped, Some(0), None));
+        assert_eq!(run.ended_as(&json!({"event": "task.launched"})), None);
     }
 
     #[test]

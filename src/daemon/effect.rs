@@ -38,6 +38,8 @@ pub enum Effect {
         task: Option<TaskName>,
         /// How many ended runs to keep.
         history: Option<u8>,
+        /// The run whose end is the occasion; it stays.
+        spared: InstanceId,
     },
     /// Delete ended instances, then tell the caller.
     Delete {

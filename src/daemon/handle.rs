@@ -43,13 +43,14 @@ impl Shared {
         inbox: mpsc::Sender<Input>,
         view: watch::Receiver<Arc<View>>,
         store: Store,
+        ids: Ids,
         tmux: Option<Tmux>,
         facts: Facts,
     ) -> Self {
         Self {
             inbox,
             replies: Replies::default(),
-            ids: Ids::default(),
+            ids,
             view,
             store,
             terminals: Terminals::default(),

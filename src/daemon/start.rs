@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::facts::{Facts, task_limits};
 use super::handle::{Handle, Shared};
+use super::ids::Ids;
 use super::input::Project;
 use super::perform::{Performer, Places};
 use super::run::{INBOX, View, run};
 use super::state::State;
 use crate::backend::tmux::{Report, Tmux};
 use crate::failpoint::{Failpoint, hit};
+use crate::journal;
 use crate::lifecycle::OnRestart;
 use crate::model::{EventKind, TimeMs};
 use crate::store::{Change, NewEvent, Registered, Store};
@@ -45,7 +47,9 @@ pub async fn start(parts: Parts) -> anyhow::Result<Handle> {
     let (publish, view) = watch::channel(Arc::new(View::default()));
     let mut state = State::new(task_limits(&parts.facts.config()), parts.facts.backend);
     let (tmux, reports) = parts.tmux.unzip();
-    let shared = Arc::new(Shared::new(inbox, view, parts.store, tmux, parts.facts));
+    let known = journal::list(&parts.places.instances)?.into_iter().chain(parts.store.newest().await?);
+    let ids = Ids::above(known);
+    let shared = Arc::new(Shared::new(inbox, view, parts.store, ids, tmux, parts.facts));
     for registered in shared.store.projects().await? {
         let project = shared.files.load(registered).await;
         state.projects.insert(project.id.clone(), project);

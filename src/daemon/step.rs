@@ -422,6 +422,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
             project: instance.project_id.clone(),
             task: instance.task_name.clone(),
             history: instance.history,
+            spared: id,
         });
     }
     effects.extend(removal(state, instance.project_id));

@@ -21,7 +21,7 @@ impl InvalidId {
     }
 }
 
-/// One run of a command: a ULID, so ids sort by launch time.
+/// One run of a command: a ULID. The order of ids is launch order; the time in one is only how it was made, and may be ahead of the clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(Ulid);
 
@@ -30,6 +30,18 @@ impl InstanceId {
     #[must_use]
     pub const fn from_parts(now_ms: u64, random: u128) -> Self {
         Self(Ulid::from_parts(now_ms, random))
+    }
+
+    /// The id as a number, in the same order.
+    #[must_use]
+    pub const fn as_number(self) -> u128 {
+        self.0.0
+    }
+
+    /// The id that [`InstanceId::as_number`] gives back.
+    #[must_use]
+    pub const fn from_number(number: u128) -> Self {
+        Self(Ulid(number))
     }
 
     /// The last `n` characters in lower case, as used in tmux window names. `n` is at most 26.

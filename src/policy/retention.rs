@@ -1,6 +1,6 @@
 //! Which ended runs are deleted when another one ends.
 
-use crate::model::{InstanceId, TimeMs};
+use crate::model::InstanceId;
 
 /// Ended ad-hoc runs kept as records per project; they have no window to come back to.
 pub const AD_HOC_KEPT: usize = 100;
@@ -12,13 +12,17 @@ pub fn kept_of_task(history: Option<u8>) -> usize {
     history.map_or(1, |count| usize::from(count.max(1)))
 }
 
-/// The runs to delete so that `keep` stay, the oldest by launch time first. `ended` are the ended runs of one named
-/// task, or the ad-hoc ones of a project, in any order; runs that are not over must not be among them.
+/// The runs to delete so that the newest `keep` stay, the oldest first. `ended` are the ended runs of one named task, or the ad-hoc ones of a
+/// project, in any order; runs that are not over must not be among them. Ids are in launch order, so no clock has a part in it.
+///
+/// `spared` is the run whose end is the occasion. It stays, also where `keep` newer ones ended before it: whoever waits for its end can read
+/// what it came to. The next end takes it.
 #[must_use]
-pub fn cull(mut ended: Vec<(InstanceId, TimeMs)>, keep: usize) -> Vec<InstanceId> {
-    ended.sort_unstable_by_key(|&(id, launched_at)| (launched_at, id));
+pub fn cull(mut ended: Vec<InstanceId>, keep: usize, spared: InstanceId) -> Vec<InstanceId> {
+    ended.sort_unstable();
     ended.truncate(ended.len().saturating_sub(keep));
-    ended.into_iter().map(|(id, _)| id).collect()
+    ended.retain(|id| *id != spared);
+    ended
 }
 
 #[cfg(test)]
@@ -29,20 +33,25 @@ mod tests {
         InstanceId::from_parts(1, n)
     }
 
-    fn check(launched_at: &[i64], keep: usize, expect: &[u128]) {
-        let ended = (0..).zip(launched_at).map(|(n, at)| (id(n), TimeMs(*at))).collect();
-        let culled: Vec<_> = expect.iter().copied().map(id).collect();
-        assert_eq!(cull(ended, keep), culled, "{launched_at:?} keep {keep}");
+    fn check(ended: &[u128], keep: usize, spared: u128, expect: &[u128]) {
+        let ids = |numbers: &[u128]| numbers.iter().copied().map(id).collect::<Vec<_>>();
+        assert_eq!(cull(ids(ended), keep, id(spared)), ids(expect), "{ended:?} keep {keep} spare {spared}");
     }
 
     #[test]
     fn the_oldest_by_launch_go_first() {
-        check(&[], 3, &[]);
-        check(&[30, 10, 20], 3, &[]);
-        check(&[30, 10, 20, 40], 3, &[1]);
-        check(&[30, 10, 20, 40], 1, &[1, 2, 0]);
-        check(&[5, 5, 5], 1, &[0, 1]);
-        check(&[5, 6], 0, &[0, 1]);
+        check(&[], 3, 9, &[]);
+        check(&[3, 1, 2], 3, 3, &[]);
+        check(&[3, 1, 2, 4], 3, 4, &[1]);
+        check(&[3, 1, 2, 4], 1, 4, &[1, 2, 3]);
+        check(&[1, 2], 0, 9, &[1, 2]);
+    }
+
+    #[test]
+    fn the_run_that_ends_stays_though_newer_ones_ended_before_it() {
+        check(&[1, 2, 3], 2, 1, &[]);
+        check(&[1, 2, 3], 1, 1, &[2]);
+        check(&[1, 2, 3, 4], 2, 4, &[1, 2]);
     }
 
     #[test]

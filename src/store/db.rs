@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    Change, Earlier, Ended, Error, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded,
+    Change, Earlier, Error, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded,
     Registered, RunFilter, StoredEvent, Transcript,
 };
 use super::{credentials, events, projects, runs, transcripts};
@@ -116,6 +116,14 @@ impl Store {
             .await
     }
 
+    /// The greatest id of any run: the newest one's.
+    ///
+    /// # Errors
+    /// As for every verb.
+    pub async fn newest(&self) -> Result<Option<InstanceId>, Error> {
+        self.read(runs::newest).await
+    }
+
     /// Every run that is starting or running, oldest first.
     ///
     /// # Errors
@@ -128,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// As for every verb.
-    pub async fn ended(&self, project: ProjectId, task: OfTask) -> Result<Vec<Ended>, Error> {
+    pub async fn ended(&self, project: ProjectId, task: OfTask) -> Result<Vec<InstanceId>, Error> {
         self.read(move |conn| runs::ended(conn, &project, &task)).await
     }
 

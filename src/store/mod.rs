@@ -22,6 +22,6 @@ pub use error::Error;
 use page::{limit, page};
 pub use snapshot::{KeyRow, Log, RunRow, Snapshot, TranscriptRow, Unreadable};
 pub use types::{
-    Change, Earlier, Ended, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded,
-    Registered, RunFilter, StoredEvent, Transcript,
+    Change, Earlier, EventFilter, IdempotencyKey, NewEvent, OfTask, Page, Record, Recorded, Registered,
+    RunFilter, StoredEvent, Transcript,
 };

@@ -1,9 +1,9 @@
-//! Runs: recorded before they start, changed only forwards, listed newest first.
+//! Runs: recorded before they start, changed only forwards, listed newest first. Old and new go by id, which is launch order; no clock decides.
 
 use rusqlite::{Connection, params};
 
-use super::row::{all, definition_json, first, instance, path_value, record, signed, time};
-use super::{Change, Earlier, Ended, Error, IdempotencyKey, OfTask, Page, Record, Recorded, RunFilter};
+use super::row::{all, definition_json, first, instance, parsed, path_value, record, signed};
+use super::{Change, Earlier, Error, IdempotencyKey, OfTask, Page, Record, Recorded, RunFilter};
 use super::{events, transcripts};
 use crate::lifecycle::Run;
 use crate::model::{Exit, Instance, InstanceId, ProjectId, RunState, TimeMs};
@@ -43,7 +43,7 @@ pub(super) fn earlier(
          WHERE operator = ?1 AND project_id = ?2 AND key = ?3 AND created_at > ?4",
     )?;
     let known = params![key.operator, project.as_str(), key.key, now.0 - KEY_LIFE_MS];
-    let Some(id) = first(&mut query, known, |row| super::row::parsed(row, "instance_id"))? else {
+    let Some(id) = first(&mut query, known, |row| parsed(row, "instance_id"))? else {
         return Ok(None);
     };
     let found = get(conn, id)?;
@@ -153,6 +153,12 @@ pub(super) fn get(conn: &Connection, id: InstanceId) -> Result<Option<Record>, E
     first(&mut query, [id.to_string()], record)
 }
 
+/// The greatest id.
+pub(super) fn newest(conn: &Connection) -> Result<Option<InstanceId>, Error> {
+    let mut query = conn.prepare_cached("SELECT id FROM task_instances ORDER BY id DESC LIMIT 1")?;
+    first(&mut query, [], |row| parsed(row, "id"))
+}
+
 pub(super) fn live(conn: &Connection) -> Result<Vec<Record>, Error> {
     let mut query = conn
         .prepare_cached("SELECT * FROM task_instances WHERE state IN ('starting', 'running') ORDER BY id")?;
@@ -160,15 +166,11 @@ pub(super) fn live(conn: &Connection) -> Result<Vec<Record>, Error> {
 }
 
 /// Ended runs of a named task, or the ad-hoc ones.
-pub(super) fn ended(conn: &Connection, project: &ProjectId, task: &OfTask) -> Result<Vec<Ended>, Error> {
-    let sql = format!(
-        "SELECT id, launched_at FROM task_instances WHERE project_id = ?1 AND task_name IS ?2 AND {ENDED}"
-    );
+pub(super) fn ended(conn: &Connection, project: &ProjectId, task: &OfTask) -> Result<Vec<InstanceId>, Error> {
+    let sql = format!("SELECT id FROM task_instances WHERE project_id = ?1 AND task_name IS ?2 AND {ENDED}");
     let task = task.as_ref().map(ToString::to_string);
     let mut query = conn.prepare_cached(&sql)?;
-    all(&mut query, params![project.as_str(), task], |row| {
-        Ok((super::row::parsed(row, "id")?, time(row, "launched_at")?))
-    })
+    all(&mut query, params![project.as_str(), task], |row| parsed(row, "id"))
 }
 
 /// All ended runs of a project.
@@ -181,13 +183,13 @@ pub(super) fn all_ended(conn: &Connection, project: &ProjectId) -> Result<Vec<In
 /// The newest run of each named task.
 pub(super) fn newest_of_tasks(conn: &Connection, project: &ProjectId) -> Result<Vec<Instance>, Error> {
     let mut query = conn.prepare_cached(
-        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY task_name ORDER BY launched_at DESC, id DESC) AS n
-           FROM task_instances WHERE project_id = ?1 AND task_name IS NOT NULL) WHERE n = 1",
+        "SELECT * FROM task_instances WHERE id IN (SELECT max(id) FROM task_instances
+           WHERE project_id = ?1 AND task_name IS NOT NULL GROUP BY task_name)",
     )?;
     all(&mut query, [project.as_str()], instance)
 }
 
-/// A page of runs, newest first; the cursor is the last one's launch time and id.
+/// A page of runs, newest first; the cursor is the last one's id.
 pub(super) fn page(
     conn: &Connection,
     project: &ProjectId,
@@ -195,23 +197,23 @@ pub(super) fn page(
     limit: usize,
     cursor: Option<&str>,
 ) -> Result<Page<Instance>, Error> {
-    let (at, id) = cursor.map_or(Ok((i64::MAX, String::new())), cursor_parts)?;
+    let last: Option<InstanceId> = cursor.map(str::parse).transpose().map_err(|_| Error::Cursor)?;
     let states =
         serde_json::json!(filter.states.iter().map(|state: &RunState| state.word()).collect::<Vec<_>>());
     let limit = super::limit(limit);
     let mut query = conn.prepare_cached(
-        "SELECT * FROM task_instances WHERE project_id = ?1 AND (launched_at, id) < (?2, ?3)
-           AND (?4 IS NULL OR task_name = ?4)
-           AND (?5 = '[]' OR state IN (SELECT value FROM json_each(?5)))
-         ORDER BY launched_at DESC, id DESC LIMIT ?6",
+        "SELECT * FROM task_instances WHERE project_id = ?1 AND (?2 IS NULL OR id < ?2)
+           AND (?3 IS NULL OR task_name = ?3)
+           AND (?4 = '[]' OR state IN (SELECT value FROM json_each(?4)))
+         ORDER BY id DESC LIMIT ?5",
     )?;
-    let wanted = params![project.as_str(), at, id, filter.task_name, states.to_string(), limit + 1];
+    let wanted = params![
+        project.as_str(),
+        last.map(|id| id.to_string()),
+        filter.task_name,
+        states.to_string(),
+        limit + 1
+    ];
     let items = all(&mut query, wanted, instance)?;
-    Ok(super::page(items, limit, |last| format!("{}.{}", last.launched_at.0, last.id)))
-}
-
-fn cursor_parts(cursor: &str) -> Result<(i64, String), Error> {
-    let (at, id) = cursor.split_once('.').ok_or(Error::Cursor)?;
-    let id: InstanceId = id.parse().map_err(|_| Error::Cursor)?;
-    Ok((at.parse().map_err(|_| Error::Cursor)?, id.to_string()))
+    Ok(super::page(items, limit, |last| last.id.to_string()))
 }

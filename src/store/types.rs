@@ -215,8 +215,5 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-/// An ended run, as far as retention looks at it.
-pub type Ended = (InstanceId, TimeMs);
-
 /// Which ended runs retention looks at: those of one named task, or the ad-hoc ones (`None`).
 pub type OfTask = Option<TaskName>;

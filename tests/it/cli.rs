@@ -3,6 +3,7 @@
 mod daemon;
 mod home;
 mod terminal;
+mod waiting;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;

@@ -305,7 +305,9 @@ async fn a_deleted_run_takes_its_transcript_along() {
 async fn pages_are_complete_and_newest_first() {
     let (_dir, store) = temp_store().await;
     for n in 1..=25 {
-        let run = record(n, if n % 5 == 0 { None } else { Some("test") });
+        let mut run = record(n, if n % 5 == 0 { None } else { Some("test") });
+        // By ids, whatever the clock said.
+        run.run.instance.launched_at = TimeMs(1_800_000_000_000 - i64::try_from(n * n % 7).unwrap());
         store.insert(run.clone(), None).await.unwrap();
         if n > 20 {
             live_through(&store, run.run, &ended(Exit::Code(1))).await;
@@ -330,7 +332,8 @@ async fn pages_are_complete_and_newest_first() {
     let failed =
         RunFilter { task_name: Some("test".to_owned()), states: vec![RunState::Failed, RunState::Done] };
     assert_eq!(list(failed, 3).await, [24, 23, 22, 21].map(id));
-    for cursor in ["", "x", "1.", "1.x", "9"] {
+    assert_eq!(store.newest().await.unwrap(), Some(id(25)));
+    for cursor in ["", "x", "1.", "1.01ARZ3NDEKTSV4RRFFQ69G5FAV", "9"] {
         let page = store.runs(project(), RunFilter::default(), 5, Some(cursor.to_owned())).await;
         assert_eq!(page, Err(Error::Cursor), "{cursor:?}");
     }

@@ -79,8 +79,8 @@ impl Performer {
             Effect::RecordEvents(events) => {
                 self.apart(move |it| async move { it.record_events(events).await })
             }
-            Effect::Cull { project, task, history } => {
-                self.apart(move |it| async move { it.cull(project, task, history).await });
+            Effect::Cull { project, task, history, spared } => {
+                self.apart(move |it| async move { it.cull(project, task, history, spared).await });
             }
             Effect::Delete { reply, target } => self.apart(move |it| async move {
                 let answer = it.delete(target).await;

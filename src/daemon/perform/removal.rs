@@ -45,12 +45,18 @@ impl Performer {
     }
 
     /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
-    pub(super) async fn cull(&self, project: ProjectId, task: Option<TaskName>, history: Option<u8>) {
+    pub(super) async fn cull(
+        &self,
+        project: ProjectId,
+        task: Option<TaskName>,
+        history: Option<u8>,
+        spared: InstanceId,
+    ) {
         let culled = async {
             hit(Failpoint::CullBegun);
             let keep = if task.is_some() { policy::kept_of_task(history) } else { policy::AD_HOC_KEPT };
             let ended = self.shared.store.ended(project, task).await?;
-            let over: Vec<InstanceId> = policy::cull(ended, keep);
+            let over: Vec<InstanceId> = policy::cull(ended, keep, spared);
             let records = self.shared.store.runs_of(over).await?;
             self.delete_ended(records.into_iter().map(|record| record.run.instance).collect()).await
         };

@@ -77,6 +77,32 @@ async fn a_clock_of_another_age_changes_nothing() {
     );
 }
 
+/// What was launched while the clock was ahead is older than what a later daemon launches when it is right again: nothing new is culled, and
+/// the newest is named first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_launched_after_the_clock_was_ahead_are_newer() {
+    let (mut world, file) = world_of("+400d");
+    world.start();
+    world.project("demo", "project: demo\ntasks:\n  t1: {command: 'exit 7', history_count: 2}\n").await;
+    let mut launched = Vec::new();
+    for clock in ["+400d", "+0", "-3d", "+1d"] {
+        jump(&file, clock);
+        for _ in 0..2 {
+            let id = world.run_task("demo", "t1").await;
+            assert_eq!(world.until_ended(&id).await["exit_code"], 7, "{clock}");
+            launched.push(id);
+        }
+        world.end(Signal::KILL);
+        world.start();
+        let listed = world.get("/api/v1/projects/demo/tasks/instances?limit=1").await.expect(200);
+        assert_eq!(listed["items"][0]["id"], json!(launched.last()), "{clock}");
+        let tasks = world.get("/api/v1/projects/demo/tasks").await.expect(200);
+        assert_eq!(tasks["items"][0]["latest"]["id"], json!(launched.last()), "{clock}");
+    }
+    assert!(launched.is_sorted());
+    world.fsck();
+}
+
 /// A browser's session: what it sends with every request.
 struct Browser {
     address: String,

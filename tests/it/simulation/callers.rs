@@ -309,6 +309,7 @@ fn definition(task: &Option<TaskDef>, project: &Project) -> Definition {
     Definition { command, cwd: project.path.clone(), env: BTreeMap::new(), size: Size::DEFAULT }
 }
 
+/// Ids ascend, whatever the clock does.
 fn new_id(world: &mut World) -> InstanceId {
-    InstanceId::from_parts(u64::try_from(world.now).unwrap(), u128::from(world.number()))
+    InstanceId::from_parts(1, u128::from(world.number()))
 }

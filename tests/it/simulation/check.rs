@@ -129,14 +129,16 @@ pub(super) fn quiet(live: &State, world: &mut World) {
     }
 }
 
-/// History is what its tasks say.
-pub(super) fn history(live: &State, world: &mut World) {
+/// History is what its tasks say, and beyond that at most the run whose end was the occasion of the last culling. Of the tasks that were run
+/// `at_last`, that is the newest one.
+pub(super) fn history(live: &State, at_last: &[&str], world: &mut World) {
     for (id, project) in PROJECTS.iter().filter_map(|name| live.projects.get_key_value(&name.parse().ok()?)) {
         for task in TASKS {
             let ended = world.store.ended(id, Some(task));
-            let newest = ended.iter().max_by_key(|(id, at)| (*at, *id)).map(|(id, _)| *id);
-            let Some(newest) = newest.and_then(|id| world.store.runs.get(&id)) else { continue };
-            let keep = policy::kept_of_task(newest.run.instance.history);
+            let newest = ended.iter().max().and_then(|id| world.store.runs.get(id));
+            let Some(newest) = newest else { continue };
+            let spared = usize::from(!at_last.contains(&task));
+            let keep = policy::kept_of_task(newest.run.instance.history) + spared;
             let (count, tasks) = (ended.len(), project.tasks.len());
             world.check(count <= keep, || {
                 format!("{count} runs of {id} {task} ({tasks}) are kept, not {keep}")

@@ -200,8 +200,8 @@ impl Daemon {
                 let job = Job::Record { events, ticket: None };
                 self.begin(job, world);
             }
-            Effect::Cull { project, task, history } => {
-                self.begin(Job::Cull { project, task, history, ticket: None }, world);
+            Effect::Cull { project, task, history, spared } => {
+                self.begin(Job::Cull { project, task, history, spared, ticket: None }, world);
             }
             Effect::Delete { reply, target } => {
                 self.begin(Job::Delete { reply, target, ticket: None }, world)

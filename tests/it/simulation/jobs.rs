@@ -15,12 +15,35 @@ use super::world::World;
 #[derive(Debug)]
 pub(super) enum Job {
     Ask(Box<Request>),
-    Record { events: Vec<NewEvent>, ticket: Option<u32> },
-    Orphan { ticket: Option<u32> },
-    Cull { project: ProjectId, task: Option<TaskName>, history: Option<u8>, ticket: Option<u32> },
-    Delete { reply: ReplyId, target: DeleteTarget, ticket: Option<u32> },
-    AddProject { reply: ReplyId, project: Project, ticket: Option<u32> },
-    RemoveProject { reply: ReplyId, id: ProjectId, ticket: Option<u32> },
+    Record {
+        events: Vec<NewEvent>,
+        ticket: Option<u32>,
+    },
+    Orphan {
+        ticket: Option<u32>,
+    },
+    Cull {
+        project: ProjectId,
+        task: Option<TaskName>,
+        history: Option<u8>,
+        spared: InstanceId,
+        ticket: Option<u32>,
+    },
+    Delete {
+        reply: ReplyId,
+        target: DeleteTarget,
+        ticket: Option<u32>,
+    },
+    AddProject {
+        reply: ReplyId,
+        project: Project,
+        ticket: Option<u32>,
+    },
+    RemoveProject {
+        reply: ReplyId,
+        id: ProjectId,
+        ticket: Option<u32>,
+    },
     CloseWindow(InstanceId),
     LookAgain(Box<Record>),
     Leaves(InstanceId, u32),
@@ -62,14 +85,14 @@ impl Daemon {
                 };
                 self.written(ticket, write, world).err().map(|ticket| Job::Orphan { ticket })
             }
-            Job::Cull { project, task, history, ticket } => {
+            Job::Cull { project, task, history, spared, ticket } => {
                 let keep = if task.is_some() { policy::kept_of_task(history) } else { policy::AD_HOC_KEPT };
                 let name = task.as_ref().map(TaskName::as_str);
-                let over = policy::cull(world.store.ended(&project, name), keep);
+                let over = policy::cull(world.store.ended(&project, name), keep, spared);
                 let records = over.iter().filter_map(|id| world.store.runs.get(id));
                 let ended = records.map(|record| record.run.instance.clone()).collect();
                 let waits = self.delete_ended(ended, ticket, world).err();
-                waits.map(|ticket| Job::Cull { project, task, history, ticket: Some(ticket) })
+                waits.map(|ticket| Job::Cull { project, task, history, spared, ticket: Some(ticket) })
             }
             Job::Delete { reply, target, ticket } => self.delete(reply, target, ticket, world, callers),
             Job::AddProject { reply, project, ticket } => self.add_project(reply, project, ticket, world),

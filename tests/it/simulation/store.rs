@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kas::lifecycle::Run;
-use kas::model::{EventKind, InstanceId, ProjectId, RunState, TimeMs};
+use kas::model::{EventKind, InstanceId, ProjectId, RunState};
 use kas::store::{Change, Earlier, Error, NewEvent, Record, Registered};
 
 /// One change that waits.
@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Ended runs of a task, or the ad-hoc ones.
-    pub(super) fn ended(&self, project: &ProjectId, task: Option<&str>) -> Vec<(InstanceId, TimeMs)> {
+    pub(super) fn ended(&self, project: &ProjectId, task: Option<&str>) -> Vec<InstanceId> {
         let of_it = |record: &&Record| {
             let instance = &record.run.instance;
             instance.state.is_terminal()
@@ -145,7 +145,7 @@ impl Store {
                 && instance.task_name.as_ref().map(|name| name.as_str()) == task
         };
         let ended = self.runs.values().filter(of_it).map(|record| &record.run.instance);
-        ended.map(|instance| (instance.id, instance.launched_at)).collect()
+        ended.map(|instance| instance.id).collect()
     }
 }
 

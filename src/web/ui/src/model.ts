@@ -54,14 +54,15 @@ export function without(all: { tasks: Task[]; runs: Instance[] }, hidden: (id: s
   return { tasks: all.tasks.map((task) => (task.latest && hidden(task.latest.id) ? { ...task, latest: newest(task.name) } : task)), runs };
 }
 
+/** Ids in their order, which is launch order: no clock decides what is newer. */
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 /** Runs of one task as its tabs: active ones first, oldest first; then ended ones, newest first. */
 export function tabOrder(runs: readonly Instance[]): Instance[] {
-  const active = runs.filter((run) => isActive(run.state)).sort((a, b) => a.launched_at - b.launched_at || compare(a.id, b.id));
-  const ended = runs.filter((run) => !isActive(run.state)).sort((a, b) => b.launched_at - a.launched_at || compare(b.id, a.id));
+  const active = runs.filter((run) => isActive(run.state)).sort((a, b) => compare(a.id, b.id));
+  const ended = runs.filter((run) => !isActive(run.state)).sort((a, b) => compare(b.id, a.id));
   return [...active, ...ended];
 }
-
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 export interface Group {
   name: string;
@@ -82,7 +83,7 @@ export function groupsOf(tasks: readonly Task[]): Group[] {
 
 /** Ended and running commands without a name, newest first. */
 export const adHocRuns = (runs: readonly Instance[]): Instance[] =>
-  runs.filter((run) => run.task_name === null).sort((a, b) => b.launched_at - a.launched_at);
+  runs.filter((run) => run.task_name === null).sort((a, b) => compare(b.id, a.id));
 
 /** What turns text around or cannot be seen: controls but tab and newline, marks of direction, separators, zero widths. */
 const UNSEEN = /(?![\t\n])[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;

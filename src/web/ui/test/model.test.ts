@@ -20,12 +20,12 @@ const ids = (runs: Instance[]): string => runs.map((it) => it.id).join('');
 
 describe('tabs', () => {
   test('show active runs first, oldest first, then ended ones, newest first', () => {
-    const runs = [run('a', 'done', 1), run('b', 'running', 5), run('c', 'failed', 4), run('d', 'starting', 3), run('e', 'stopped', 2)];
-    expect(ids(tabOrder(runs))).toBe('dbcea');
+    const runs = [run('a', 'done', 1), run('e', 'running', 5), run('d', 'failed', 4), run('c', 'starting', 3), run('b', 'stopped', 2)];
+    expect(ids(tabOrder(runs))).toBe('cedba');
   });
 
-  test('of one millisecond keep the order of their ids', () => {
-    expect(ids(tabOrder([run('b', 'done', 1), run('a', 'done', 1), run('d', 'running', 1), run('c', 'running', 1)]))).toBe('cdba');
+  test('go by launch order, which is the order of ids, whatever the clock said', () => {
+    expect(ids(tabOrder([run('b', 'done', 1), run('a', 'done', 9), run('d', 'running', 2), run('c', 'running', 8)]))).toBe('cdba');
   });
 });
 
@@ -78,7 +78,7 @@ test('groups keep the file’s order, and tasks without one come last', () => {
 });
 
 test('ad-hoc runs are those without a name, newest first', () => {
-  expect(ids(adHocRuns([run('a', 'done', 1, { task_name: null }), run('b', 'done', 2), run('c', 'done', 3, { task_name: null })]))).toBe('ca');
+  expect(ids(adHocRuns([run('a', 'done', 9, { task_name: null }), run('b', 'done', 2), run('c', 'done', 3, { task_name: null })]))).toBe('ca');
 });
 
 describe('addresses', () => {
