@@ -4,7 +4,7 @@ import type { IParser } from '@xterm/xterm';
 import { describe, expect, test } from 'vitest';
 import { insertedText, pasteable } from '../src/terminal/paste';
 import { guardReplies, isFocusReport } from '../src/terminal/replies';
-import { Writer } from '../src/terminal/writer';
+import { wholeLength, Writer } from '../src/terminal/writer';
 
 /** Everything xterm or another terminal answers, one question each. */
 const QUERIES = [
@@ -187,4 +187,11 @@ describe('a paste', () => {
     expect(of('insertText', 'two\nlines')).toBe('two\nlines');
     expect(of('insertText', 'a\x1b[201~b')).toBe('a\x1b[201~b');
   });
+});
+
+test('bytes are cut only between characters', () => {
+  const of = (...bytes: number[]): number => wholeLength(Uint8Array.from(bytes));
+  expect([of(), of(0x61), of(0xc3), of(0x61, 0xe2, 0x80), of(0xe2, 0x80, 0x93), of(0xf0, 0x9f, 0x80), of(0xf0, 0x9f, 0x80, 0x84)]).toEqual([0, 1, 0, 1, 3, 0, 4]);
+  // What is no UTF-8 is not held back for ever.
+  expect([of(0x80, 0x80, 0x80), of(0x61, 0x80), of(0xff, 0x80, 0x80, 0x80)]).toEqual([3, 2, 4]);
 });

@@ -14,7 +14,7 @@ import { takePastes } from './paste';
 import { guardReplies, isFocusReport, isReport } from './replies';
 import { rememberSize, usableSize } from './size';
 import { onThemeChange, theme } from './theme';
-import { useWidths } from './widths';
+import { drawInCells, useWidths } from './widths';
 import { Writer } from './writer';
 
 export interface TerminalDeps {
@@ -56,6 +56,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
   const fit = new FitAddon();
   term.loadAddon(fit);
   term.open(container);
+  drawInCells(term);
   const measure = (): Size | null => usableSize(fit.proposeDimensions());
 
   const writer = new Writer(term, (offset, idle) => channel.rendered(offset, idle));

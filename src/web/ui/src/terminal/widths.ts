@@ -30,15 +30,35 @@ function provider(): IUnicodeVersionProvider {
   return { version: 'kas', wcwidth, charProperties };
 }
 
+/** What a browser may draw as one with the character before it: marks, colours of skin, letters of flags, vowels and jamo that join. */
+const MAY_JOIN = /[\p{M}\p{Emoji_Modifier}\p{RI}\u0e33\u0eb3\u1160-\u11ff]/u;
+const graphemes = new Intl.Segmenter();
+
+/** Where a line has several characters that a browser draws as one, whatever cells they have: from and to, in UTF-16. */
+export function drawnAsOne(line: string): [number, number][] {
+  if (!MAY_JOIN.test(line)) return [];
+  const found: [number, number][] = [];
+  for (const { segment, index } of graphemes.segment(line)) if ([...segment].length > 1) found.push([index, index + segment.length]);
+  return found;
+}
+
 /** What the public interface gives only together with all that is proposed, which stays off. */
 interface Core {
   unicodeService: { register(it: IUnicodeVersionProvider): void; activeVersion: string };
+  registerCharacterJoiner(find: (text: string) => [number, number][]): number;
 }
 
+/** The headless terminal, in tests, has its core at the same place. */
+const coreOf = (term: Pick<Terminal, 'write'>): Core => (term as unknown as { _core: Core })._core;
+
 export function useWidths(term: Pick<Terminal, 'write'>): void {
-  // The headless terminal, in tests, has its core at the same place.
-  const { unicodeService } = (term as unknown as { _core: Core })._core;
+  const { unicodeService } = coreOf(term);
   const it = provider();
   unicodeService.register(it);
   unicodeService.activeVersion = it.version;
+}
+
+/** Once the terminal is open: what is drawn apart from its neighbours is given the room of all its cells. */
+export function drawInCells(term: Terminal): void {
+  coreOf(term).registerCharacterJoiner(drawnAsOne);
 }
