@@ -138,10 +138,20 @@ impl Handle {
         }
         self.may_end(id)?;
         let actor = actor.clone();
-        let Reply::Instance(instance) = self.ask(|reply| Input::Stop { reply, actor, id }).await? else {
-            return Err(unexpected());
-        };
-        Ok(*instance)
+        match self.ask(|reply| Input::Stop { reply, actor, id }).await {
+            Ok(Reply::Instance(instance)) => Ok(*instance),
+            Ok(_) => Err(unexpected()),
+            // Shown as running and known to be over: only a database that took the end of it could say so.
+            Err(refusal)
+                if refusal.code == Code::Conflict && !self.instance(id).await?.state.is_terminal() =>
+            {
+                let message = format!(
+                    "Instance {id} is over, and its end could not be stored; see daemon.log and restart the daemon."
+                );
+                Err(Refusal::new(Code::Unavailable, message).reason("end_not_stored"))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Stops if needed, then launches the same definition again; answers the new instance.

@@ -1,7 +1,9 @@
 //! The daemon's face: all that the API knows of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use tokio::sync::{mpsc, watch};
 
 use super::facts::Facts;
@@ -14,7 +16,7 @@ use super::run::View;
 use super::terminals::Terminals;
 use crate::backend::tmux::Tmux;
 use crate::metrics::Metrics;
-use crate::model::ProjectId;
+use crate::model::{InstanceId, ProjectId};
 use crate::store::Store;
 
 /// The answer to a request.
@@ -36,6 +38,8 @@ pub(super) struct Shared {
     pub(super) files: Files,
     pub(super) facts: Facts,
     pub(super) metrics: Arc<Metrics>,
+    /// Ended runs whose output could not be read yet: where it is. As many as faults left; none of them is removed before it is read or deleted.
+    pub(super) unread: DashMap<InstanceId, PathBuf>,
 }
 
 impl Shared {
@@ -58,6 +62,7 @@ impl Shared {
             files: Files::default(),
             facts,
             metrics: Arc::default(),
+            unread: DashMap::new(),
         }
     }
 }

@@ -113,8 +113,8 @@ pub enum ShimReport {
     Ended(Box<ExitRecord>),
     /// The same, because the tmux server went away under it.
     TmuxGone(Box<ExitRecord>),
-    /// The shim went away without an exit record.
-    Lost(ErrorWord),
+    /// The shim went away without an exit record; with words where something was left of the run.
+    Lost(ErrorWord, Option<String>),
     /// It lives and is not to live on: its tree is ended, and where nothing else ends it before, this is why.
     GiveUp(ErrorWord),
 }

@@ -16,6 +16,8 @@ pub enum Resume {
     EndShim,
     /// It is over and nothing of it lives: its directory goes.
     Discard,
+    /// It is over, and its output is only in its directory: that is read until it can be.
+    Salvage,
     /// It is left alone.
     Leave,
 }
@@ -39,7 +41,7 @@ pub fn resume(
             // The stop is carried out although the command has ended: others of its tree may live.
             (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
             (Some(end), _) => tell(end_report(end, tmux == Server::Down)),
-            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost)),
+            (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost, None)),
         },
         Decision::Lost { word, end: Some(_), .. } => match shim {
             // To be ended anyhow: then as whoever asked for it was promised.
@@ -47,11 +49,12 @@ pub fn resume(
             Some(_) => tell(ShimReport::GiveUp(*word)),
             None => Resume::LookAgain,
         },
-        Decision::Lost { word, end: None, .. } => tell(ShimReport::Lost(*word)),
-        Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed)),
+        Decision::Lost { word, end: None, .. } => tell(ShimReport::Lost(*word, None)),
+        Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed, None)),
         Decision::EndTree(_) | Decision::Wait(_) => Resume::LookAgain,
         Decision::EndShim(_) => Resume::EndShim,
         Decision::Discard(_) => Resume::Discard,
+        Decision::Salvage(_) => Resume::Salvage,
         Decision::Repair(..)
         | Decision::CloseWindow(_)
         | Decision::OrphanDir(_)

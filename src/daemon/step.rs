@@ -315,14 +315,14 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
         ShimReport::Exited(record) | ShimReport::Ended(record) => ended(live, *record, now),
         ShimReport::TmuxGone(record) => {
             live.run.instance.output_bytes = record.total_bytes;
-            finish(live, Event::Lost(ErrorWord::TmuxCrash), Some(*record), now)
+            finish(live, Event::Lost(ErrorWord::TmuxCrash, None), Some(*record), now)
         }
-        ShimReport::Lost(_) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
+        ShimReport::Lost(..) if live.run.stop.is_some() && live.run.instance.state == RunState::Starting => {
             finish(live, Event::TreeGone, None, now)
         }
-        ShimReport::Lost(word) => {
+        ShimReport::Lost(word, text) => {
             tracing::error!(%id, "the shim is gone and left no exit record: {word}");
-            finish(live, Event::Lost(word), None, now)
+            finish(live, Event::Lost(word, text), None, now)
         }
         ShimReport::GiveUp(word) => {
             live.given_up = Some(word);
@@ -367,7 +367,7 @@ fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
     let event = match &record.ending {
         _ if let Some(word) = given_up => {
             live.run.instance.output_bytes = record.total_bytes;
-            Event::Lost(word)
+            Event::Lost(word, None)
         }
         Ending::Exited(exit) => Event::Ended { exit: *exit, total: record.total_bytes, at: record.ended_at },
         Ending::SpawnFailed { text, .. } => {
@@ -375,7 +375,7 @@ fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
             Event::SpawnFailed { text: text.clone() }
         }
         Ending::NeverStarted if live.run.stop.is_some() => Event::TreeGone,
-        Ending::NeverStarted => Event::Lost(ErrorWord::SpawnFailed),
+        Ending::NeverStarted => Event::Lost(ErrorWord::SpawnFailed, None),
     };
     if record.cause == Cause::WindowClosed && live.run.stop.is_none() {
         // Somebody closed the window by hand, which is a stop that did not come through here.

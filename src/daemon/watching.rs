@@ -49,6 +49,14 @@ impl Handle {
         if let Some(channel) = self.0.terminals.ended(instance.id) {
             return Ok(channel);
         }
+        if let Some(dir) = self.0.unread.get(&instance.id) {
+            let message = format!(
+                "The output of instance {} could not be read yet. It is kept in {} and read again from time to time; daemon.log says why.",
+                instance.id,
+                dir.display()
+            );
+            return Err(Refusal::new(Code::Unavailable, message).reason("journal"));
+        }
         let channel = super::ended::channel(&self.0.store, instance.id).await?;
         self.0.terminals.remember_ended(instance.id, &channel);
         Ok(channel)

@@ -33,8 +33,8 @@ pub enum Event {
     },
     /// Nothing of the process tree lives, and no exit record tells how it ended.
     TreeGone,
-    /// Its end is unknown, for this reason.
-    Lost(ErrorWord),
+    /// Its end is unknown, for this reason; in these words where more is known than the reason says by itself.
+    Lost(ErrorWord, Option<String>),
 }
 
 /// What an event made of a run, and what to write into the audit log in the same transaction.
@@ -78,7 +78,7 @@ pub fn transition(run: &Run, event: Event, now: TimeMs) -> Result<Step, Refused>
         Event::StopRequested { by } => Ok(asked_to_stop(run, by, now)),
         Event::TreeGone if run.stop.is_none() => Err(Refused::NotAsked),
         Event::TreeGone => Ok(over(run.clone(), RunState::Stopped, now)),
-        Event::Lost(word) => Ok(lost(run, word, word.text(), now)),
+        Event::Lost(word, text) => Ok(lost(run, word, text.as_deref().unwrap_or(word.text()), now)),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
         let run = check(&[failed], RunState::Failed, None, &[EXITED]);
         let why = |run: &Run| (run.instance.error, run.instance.error_text.clone());
         assert_eq!(why(&run), (Some(ErrorWord::SpawnFailed), Some("Argument list too long".to_owned())));
-        let lost = Event::Lost(ErrorWord::ShimLost);
+        let lost = Event::Lost(ErrorWord::ShimLost, None);
         let run = check(&[started, stop(), lost], RunState::Failed, None, &[LAUNCHED, EXITED]);
         assert_eq!(why(&run), (Some(ErrorWord::ShimLost), Some(ErrorWord::ShimLost.text().to_owned())));
     }
@@ -254,7 +254,7 @@ mod tests {
             }),
             Just(stop()),
             Just(Event::TreeGone),
-            proptest::sample::select(ErrorWord::ALL.to_vec()).prop_map(Event::Lost),
+            proptest::sample::select(ErrorWord::ALL.to_vec()).prop_map(|word| Event::Lost(word, None)),
         ]
     }
 

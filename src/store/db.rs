@@ -1,5 +1,6 @@
 //! The store's face.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -176,6 +177,14 @@ impl Store {
     /// As for every verb.
     pub async fn transcript(&self, id: InstanceId) -> Result<Option<Transcript>, Error> {
         self.read(move |conn| transcripts::get(conn, id)).await
+    }
+
+    /// Which of these runs have a transcript.
+    ///
+    /// # Errors
+    /// As for every verb.
+    pub async fn with_transcript(&self, ids: Vec<InstanceId>) -> Result<BTreeSet<InstanceId>, Error> {
+        self.read(move |conn| transcripts::which(conn, &ids)).await
     }
 
     // ---- events

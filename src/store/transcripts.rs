@@ -1,5 +1,7 @@
 //! What runs wrote, kept with their rows and deleted with them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
@@ -34,6 +36,18 @@ pub(super) fn put(conn: &Connection, id: InstanceId, transcript: &Transcript) ->
 pub(super) fn get(conn: &Connection, id: InstanceId) -> Result<Option<Transcript>, Error> {
     let mut query = conn.prepare_cached("SELECT * FROM task_transcripts WHERE task_id = ?1")?;
     first(&mut query, [id.to_string()], read)
+}
+
+/// Which of these runs have one.
+pub(super) fn which(conn: &Connection, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Error> {
+    let mut query = conn.prepare_cached("SELECT 1 FROM task_transcripts WHERE task_id = ?1")?;
+    let mut found = BTreeSet::new();
+    for id in ids {
+        if query.exists([id.to_string()])? {
+            found.insert(*id);
+        }
+    }
+    Ok(found)
 }
 
 fn read(row: &Row<'_>) -> Result<Transcript, Error> {

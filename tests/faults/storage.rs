@@ -6,6 +6,7 @@ mod kept;
 mod limits;
 mod locked;
 mod sweep;
+mod unread;
 
 use std::path::Path;
 use std::process::Stdio;

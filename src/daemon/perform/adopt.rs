@@ -38,6 +38,8 @@ struct Around<'a> {
     run: Option<FoundRun>,
     scan: &'a Scan,
     tmux: Server,
+    /// What was left of the run and has been ended.
+    ended: Vec<u32>,
 }
 
 impl Performer {
@@ -69,7 +71,8 @@ impl Performer {
                     if !record.run.instance.state.is_terminal() {
                         state.live.insert(id, Live::resumed(record.run.clone()));
                     }
-                    let around = Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux };
+                    let around =
+                        Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux, ended: Vec::new() };
                     match self.carry_out(&decision, record, around).await {
                         Carried::Out(input) => inputs.extend(input.map(|input| *input)),
                         Carried::Later => {
@@ -134,6 +137,7 @@ impl Performer {
             | Decision::Lost { .. }
             | Decision::NeverStarted(_)
             | Decision::EndShim(_)
+            | Decision::Salvage(_)
             | Decision::Wait(_) => {}
         }
         Ok(())
@@ -161,9 +165,6 @@ impl Performer {
                 reached = Some(Reached { at_gate, pid: hello.pid, window });
             }
         }
-        if matches!(decision, Decision::Lost { end: None, .. }) {
-            self.tell_doubtful(id).await;
-        }
         if matches!(decision, Decision::NeverStarted(_)) {
             self.close_window(&instance.project_id, id);
         }
@@ -173,10 +174,16 @@ impl Performer {
             return self.watched(instance, reached).await;
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
-            Resume::Tell(report) => return Carried::Out(Some(Box::new(Input::Shim { id, report: *report }))),
+            Resume::Tell(mut report) => {
+                if let (ShimReport::Lost(_, text), Decision::Lost { .. }) = (&mut *report, decision) {
+                    *text = self.loss_text(id, &around.ended).await;
+                }
+                return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
+            }
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
             Resume::Discard => self.let_go(id, None).await,
+            Resume::Salvage => self.begin_salvage(id),
             Resume::Leave => {}
         }
         Carried::Out(None)
@@ -245,10 +252,17 @@ impl Performer {
     /// A shim that may live and does not answer: nothing is decided about its run until it does, or is gone.
     async fn wait_for(self, record: Record) {
         let instance = &record.run.instance;
-        let mut pause = TRY_AGAIN_AFTER;
+        let (mut pause, mut ended) = (TRY_AGAIN_AFTER, Vec::new());
         loop {
             let mut run = self.look_at(instance.id, Instant::now() + ANSWERS_LATER_IN).await;
             run.is_to_be_ended(record.run.stop.is_some());
+            if let Err(error) =
+                self.only_copies(std::slice::from_mut(&mut run), std::slice::from_ref(&record)).await
+            {
+                tracing::warn!(id = %instance.id, %error, "the store cannot be asked; the run is looked at again");
+                tokio::time::sleep(TRY_AGAIN_AT_LEAST_EVERY).await;
+                continue;
+            }
             if run.dir.shim != Shim::Silent || run.record.is_some() {
                 let (tmux, scan) = self.look_at_tmux().await;
                 let facts = Facts {
@@ -262,10 +276,10 @@ impl Performer {
                 let Some(decision) = lifecycle::decide(&facts).pop() else { return };
                 if let (Decision::EndTree(tree), Some(spec)) = (&decision, &run.spec) {
                     self.set_silent(instance.id, false);
-                    self.end_remains(tree.id(), spec.nonce).await;
+                    ended.extend(self.end_remains(tree.id(), spec.nonce).await);
                     continue;
                 }
-                let around = Around { run: Some(run), scan: &scan, tmux };
+                let around = Around { run: Some(run), scan: &scan, tmux, ended: ended.clone() };
                 match self.carry_out(&decision, &record, around).await {
                     Carried::Later => {}
                     Carried::Out(input) => {

@@ -18,7 +18,7 @@ use crate::lifecycle::{
 };
 use crate::model::{Exit, Instance, InstanceId};
 use crate::shim::{self, Client, ClientError, EventStream};
-use crate::store::Record;
+use crate::store::{Error, Record};
 
 /// How long a shim may take to answer before the start goes on without it; it is then waited for beside everything else.
 const SHIM_ANSWERS_IN: Duration = Duration::from_millis(300);
@@ -62,6 +62,7 @@ impl Found {
             | Decision::Wait(_)
             | Decision::Repair(..)
             | Decision::EndShim(_)
+            | Decision::Salvage(_)
             | Decision::Discard(_)
             | Decision::CloseWindow(_)
             | Decision::OrphanDir(_)
@@ -108,6 +109,7 @@ impl Performer {
             let stopped = stopped(run);
             run.is_to_be_ended(stopped);
         }
+        self.only_copies(&mut runs, &recorded).await?;
         let facts = Facts {
             recorded: recorded.iter().map(|record| recorded_of(&record.run.instance)).collect(),
             dirs: runs.iter().map(|run| run.dir).collect(),
@@ -117,6 +119,17 @@ impl Performer {
             on_restart,
         };
         Ok(Found { runs, recorded, scan, facts })
+    }
+
+    /// Notes which of the directories of ended runs the store has no transcript of.
+    pub(super) async fn only_copies(&self, runs: &mut [FoundRun], recorded: &[Record]) -> Result<(), Error> {
+        let over = recorded.iter().map(|record| &record.run.instance).filter(|it| it.state.is_terminal());
+        let over: BTreeSet<InstanceId> = over.map(|it| it.id).collect();
+        let stored = self.shared.store.with_transcript(over.iter().copied().collect()).await?;
+        for run in runs {
+            run.dir.only_copy = over.contains(&run.dir.id) && !stored.contains(&run.dir.id);
+        }
+        Ok(())
     }
 
     async fn look_at_all(&self, ids: &[InstanceId]) -> Vec<FoundRun> {
@@ -163,7 +176,16 @@ impl Performer {
         if unread {
             // What cannot be read now may be there: nothing is decided about its run until it can.
             let shim = Shim::Silent;
-            let dir = FoundDir { id, end: None, shim, boot, ran: true, output: true, left: false };
+            let dir = FoundDir {
+                id,
+                end: None,
+                shim,
+                boot,
+                ran: true,
+                output: true,
+                only_copy: false,
+                left: false,
+            };
             return FoundRun { dir, spec: None, record: None, connection: None };
         }
         let record = record.filter(|record| is_of(record, spec.as_ref(), id));
@@ -172,7 +194,8 @@ impl Performer {
             (Some(spec), Shim::Gone, Boot::This) => self.is_left(id, spec.nonce).await,
             (_, Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live, _) => false,
         };
-        let dir = FoundDir { id, end, shim, boot, ran: ran(&path), output: has_output(&path), left };
+        let (ran, output) = (ran(&path), has_output(&path));
+        let dir = FoundDir { id, end, shim, boot, ran, output, only_copy: false, left };
         FoundRun { dir, spec, record, connection }
     }
 

@@ -41,8 +41,8 @@ struct Heard {
     /// It was told for the last time.
     told: bool,
 }
-/// How often what a run left on disk is tried to be read, and the pause between.
-pub(super) const READ_TRIES: u32 = 120;
+/// How often the exit record of a run is tried to be read, and the pause between.
+const READ_TRIES: u32 = 120;
 pub(super) const READ_AGAIN_IN: Duration = Duration::from_millis(500);
 
 impl Performer {
@@ -308,15 +308,16 @@ impl Performer {
             None => self.record_on_disk(id).await,
         };
         let by_itself = found.as_ref().is_some_and(|record| record.cause == Cause::Itself);
+        let mut ended = Vec::new();
         if !by_itself || terminal.stopping() {
             self.until_ward_left(id).await;
-            self.end_remains(id, nonce).await;
+            ended = self.end_remains(id, nonce).await;
         }
         match found {
             Some(record) => self.report_end(id, record).await,
             None => {
-                self.tell_doubtful(id).await;
-                self.report(id, ShimReport::Lost(ErrorWord::ShimLost)).await;
+                let text = self.loss_text(id, &ended).await;
+                self.report(id, ShimReport::Lost(ErrorWord::ShimLost, text)).await;
             }
         }
     }
@@ -408,6 +409,9 @@ impl Performer {
         {
             tracing::warn!(%id, "the shim does not leave; its directory stays until the next start");
             return;
+        }
+        if self.shared.unread.contains_key(&id) {
+            return self.begin_salvage(id);
         }
         self.clear(&dir);
         hit(Failpoint::DirRemoved);

@@ -7,6 +7,7 @@ mod performer;
 mod remains;
 mod removal;
 mod run;
+mod salvage;
 mod transcript;
 
 pub(super) use performer::Performer;

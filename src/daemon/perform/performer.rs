@@ -180,12 +180,10 @@ impl Performer {
         if let Some(tmux) = &self.shared.tmux {
             tmux.destroy_session(id).await?;
         }
-        for run in self.shared.store.all_ended(id.clone()).await? {
-            self.clear(&self.places.dir(run.id));
-        }
         self.shared.files.forget(id);
+        let ended = self.shared.store.all_ended(id.clone()).await?;
         // Before the records: a directory that no record knows would be left alone for ever.
-        for instance in self.shared.store.all_ended(id.clone()).await? {
+        for instance in ended.iter().filter(|it| !self.shared.unread.contains_key(&it.id)) {
             self.clear(&self.places.dir(instance.id));
         }
         let now = TimeMs::now();
@@ -193,6 +191,7 @@ impl Performer {
             .project(id)
             .detail("change", "removed");
         self.shared.store.remove_project(id.clone(), vec![event]).await?;
+        self.clear_unread(&ended);
         Ok(())
     }
 }

@@ -27,21 +27,35 @@ impl Performer {
     /// Ends the windows and directories of a project's runs, then deletes records and transcripts, and tells so that lists are looked at
     /// again. A window that cannot be ended keeps its record.
     async fn delete_ended(&self, ended: Vec<Instance>) -> Result<u64, Refusal> {
+        ended.iter().try_for_each(must_be_over)?;
         for instance in &ended {
             // Also where no window is recorded: a daemon that died while it made one could not record it.
             if let (Some(tmux), BackendKind::Tmux) = (&self.shared.tmux, instance.backend) {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
             hit(Failpoint::WindowClosed);
-            // Its shim may not have left yet. A directory that outlived its row would be nobody's.
-            self.clear(&self.places.dir(instance.id));
+            // Its shim may not have left yet. A directory that outlived its row would be nobody's; but one that has the only copy of the output
+            // goes after the record, for that may be refused.
+            if !self.shared.unread.contains_key(&instance.id) {
+                self.clear(&self.places.dir(instance.id));
+            }
         }
         let deletes = ended.iter().map(|instance| instance.id).collect();
         let events = told(&ended, TimeMs::now());
         let deleted =
             self.shared.store.record(Change { deletes, events, ..Change::default() }).await?.deleted;
         hit(Failpoint::DeletesRecorded);
+        self.clear_unread(&ended);
         Ok(deleted)
+    }
+
+    /// The directories of deleted runs whose output could never be read.
+    pub(super) fn clear_unread(&self, deleted: &[Instance]) {
+        for instance in deleted {
+            if let Some((_, dir)) = self.shared.unread.remove(&instance.id) {
+                self.clear(&dir);
+            }
+        }
     }
 
     /// Deletes what history does not keep, right after a run ended (`seeds/004`, "history_count").
@@ -67,6 +81,18 @@ impl Performer {
             Err(error) => tracing::warn!(%error, "history could not be culled; it is tried at the next end"),
         }
     }
+}
+
+/// Refuses to delete a run that the store does not know to be over, before anything of it is touched.
+fn must_be_over(instance: &Instance) -> Result<(), Refusal> {
+    if instance.state.is_terminal() {
+        return Ok(());
+    }
+    let message = format!(
+        "The end of instance {} is not stored, so it is not deleted. Restart the daemon.",
+        instance.id
+    );
+    Err(Refusal::new(Code::Conflict, message).reason("still_running"))
 }
 
 /// The event of a deletion, which names the run where it is only one; nothing deleted is nothing told.

@@ -188,14 +188,10 @@ impl Performer {
         events: Vec<NewEvent>,
     ) -> Result<(), Refusal> {
         let id = run.instance.id;
-        let dir = self.places.dir(id);
-        // It is never closed, so there is always a place in the end.
-        let _place = self.storing.acquire().await;
-        let read = super::transcript::read(dir).await.map_err(|error| {
-            Refusal::new(Code::Unavailable, format!("the journal cannot be read: {error}")).reason("journal")
-        })?;
+        let (read, _place) = self.read_output(id).await;
         hit(Failpoint::TranscriptRead);
-        let (transcript, missing) = read.unzip();
+        let unread = read.as_ref().err().map(ToString::to_string);
+        let (transcript, missing) = read.unwrap_or_default().unzip();
         let mut missing = missing.unwrap_or_default();
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len());
@@ -203,7 +199,14 @@ impl Performer {
             let total = Offset(run.instance.output_bytes);
             missing.extend((end < total).then_some((end, total)));
         }
-        let events = events.into_iter().map(|event| with_missing(event, &missing)).collect();
+        if let (Some(record), Some(_)) = (&record, &unread) {
+            run.instance.output_bytes = record.total_bytes;
+        }
+        let said = |event: NewEvent| match &unread {
+            Some(why) => event.detail("output_unread", why.as_str()),
+            None => with_missing(event, &missing),
+        };
+        let events = events.into_iter().map(said).collect();
         let instance = run.instance.clone();
         let transcripts: Vec<_> = transcript.into_iter().map(|kept| (id, kept)).collect();
         if let Some((_, kept)) = transcripts.first()
@@ -212,6 +215,10 @@ impl Performer {
             // Before anybody is told of the end: whoever then asks for the bytes gets them all.
             terminal.history.move_to(Arc::new(StoredHistory::new(kept.clone())));
             terminal.channel.extend_to(Offset(instance.output_bytes));
+        }
+        if unread.is_some() {
+            // Before its end is told, so that nobody takes it for a run without output.
+            self.shared.unread.insert(id, self.places.dir(id));
         }
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
         hit(Failpoint::EndRecorded);

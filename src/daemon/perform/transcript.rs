@@ -1,11 +1,10 @@
 //! From a journal on disk to the transcript that the store keeps.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
-use super::holder::{READ_AGAIN_IN, READ_TRIES};
 use crate::journal::{Found, Reader};
 use crate::model::{Offset, TimeMs};
 use crate::store::Transcript;
@@ -19,23 +18,17 @@ pub(super) type Missing = Vec<(Offset, Offset)>;
 /// What a run wrote, as far as its journal holds it; `None` when there is no journal.
 ///
 /// # Errors
-/// When it is there and could not be read for a minute.
-pub(super) async fn read(dir: PathBuf) -> io::Result<Option<(Transcript, Missing)>> {
-    let mut tries = READ_TRIES;
-    loop {
-        let at = dir.clone();
-        let read = tokio::task::spawn_blocking(move || read_blocking(&at)).await;
-        match read.map_err(io::Error::other).flatten() {
-            Ok(read) => return Ok(Some(read)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::error!(dir = %dir.display(), "there is no journal; the run is kept without it");
-                return Ok(None);
-            }
-            Err(error) if tries <= 1 => return Err(error),
-            Err(error) => tracing::error!(dir = %dir.display(), %error, "the journal cannot be read yet"),
+/// When it is there and cannot be read now.
+pub(super) async fn read(dir: &Path) -> io::Result<Option<(Transcript, Missing)>> {
+    let at = dir.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_blocking(&at)).await;
+    match read.map_err(io::Error::other).flatten() {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::error!(dir = %dir.display(), "there is no journal; the run is kept without it");
+            Ok(None)
         }
-        tries -= 1;
-        tokio::time::sleep(READ_AGAIN_IN).await;
+        Err(error) => Err(error),
     }
 }
 

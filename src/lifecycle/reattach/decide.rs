@@ -34,6 +34,8 @@ pub enum Decision {
     EndTree(ProvedTree),
     /// The run is over but its shim lives: acknowledge and end it.
     EndShim(ProvedShim),
+    /// The run is over, nothing lives, and its output could not be read at its end: read it until it can be.
+    Salvage(InstanceId),
     /// Nothing lives and nothing would be lost: remove the directory.
     Discard(DeadDir),
     /// A window of a run that nobody knows any more, or that has no window, and nothing lives in it: close it.
@@ -56,6 +58,7 @@ impl Decision {
             | Self::Lost { id, .. }
             | Self::NeverStarted(id)
             | Self::Wait(id)
+            | Self::Salvage(id)
             | Self::OrphanDir(id) => Some(*id),
             Self::EndTree(tree) => Some(tree.id()),
             Self::EndShim(shim) => Some(shim.id()),
@@ -102,6 +105,7 @@ fn after_the_end(dir: &FoundDir) -> Decision {
     match (ProvedShim::of(dir), DeadDir::of_ended(dir)) {
         (Some(shim), _) => Decision::EndShim(shim),
         (None, Some(dead)) => Decision::Discard(dead),
+        (None, None) if dir.shim == Shim::Gone => Decision::Salvage(dir.id),
         (None, None) => Decision::Wait(dir.id),
     }
 }
@@ -174,7 +178,16 @@ mod tests {
     }
 
     fn dir(shim: Shim) -> FoundDir {
-        FoundDir { id: id(1), end: None, shim, boot: Boot::This, ran: true, output: true, left: false }
+        FoundDir {
+            id: id(1),
+            end: None,
+            shim,
+            boot: Boot::This,
+            ran: true,
+            output: true,
+            only_copy: false,
+            left: false,
+        }
     }
 
     fn facts(run: Recorded, dir: Option<FoundDir>) -> Facts {
@@ -214,6 +227,15 @@ mod tests {
 
     fn check(facts: &Facts, expect: &[Decision]) {
         assert_eq!(decide(facts), expect, "{facts:?}");
+    }
+
+    #[test]
+    fn output_that_could_not_be_stored_is_read_again_before_it_goes() {
+        let over = |dir| facts(run(RunState::Done, BackendKind::Pty), Some(dir));
+        let unread = FoundDir { only_copy: true, ..dir(Shim::Gone) };
+        check(&over(unread), &[Decision::Salvage(id(1))]);
+        check(&over(FoundDir { output: false, ..unread }), &[discarded()]);
+        check(&over(FoundDir { shim: Shim::Silent, ..unread }), &[Decision::Wait(id(1))]);
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct FoundDir {
     pub ran: bool,
     /// Whether it holds bytes that the command wrote.
     pub output: bool,
+    /// Whether its run is recorded to be over and the store has no transcript of it: the directory may hold the only copy.
+    pub only_copy: bool,
     /// Whether processes live that are proved to be the command's and that no shim holds, of a run that did not end by itself.
     pub left: bool,
 }

@@ -32,10 +32,19 @@ fn any_run() -> impl Strategy<Value = Recorded> {
 fn any_dir() -> impl Strategy<Value = FoundDir> {
     let shim = one_of(&[Shim::Gone, Shim::Silent, Shim::AtGate, Shim::Live]);
     let boot = one_of(&[Boot::This, Boot::Earlier, Boot::Unknown]);
-    let holds = (any::<bool>(), any::<bool>(), any::<bool>());
-    (0..6u128, any::<bool>(), shim, boot, holds).prop_map(|(n, ended, shim, boot, (ran, output, left))| {
-        FoundDir { id: id(n), end: ended.then_some(END), shim, boot, ran, output, left }
-    })
+    let holds = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (0..6u128, any::<bool>(), shim, boot, holds).prop_map(
+        |(n, ended, shim, boot, (ran, output, only_copy, left))| FoundDir {
+            id: id(n),
+            end: ended.then_some(END),
+            shim,
+            boot,
+            ran,
+            output,
+            only_copy,
+            left,
+        },
+    )
 }
 
 fn any_window() -> impl Strategy<Value = FoundWindow> {
@@ -81,6 +90,9 @@ fn apply(facts: &mut Facts, decisions: &[Decision]) {
             Decision::EndTree(tree) => {
                 let id = tree.id();
                 facts.dirs.iter_mut().filter(|dir| dir.id == id).for_each(|dir| dir.left = false);
+            }
+            Decision::Salvage(id) => {
+                facts.dirs.iter_mut().filter(|dir| dir.id == *id).for_each(|dir| dir.only_copy = false);
             }
             Decision::Discard(dead) => facts.dirs.retain(|dir| dir.id != dead.id()),
             Decision::CloseWindow(dead) => {
@@ -157,7 +169,7 @@ proptest! {
             if let Decision::Discard(dead) = decision {
                 let dir = dir_of(&facts, dead.id()).unwrap();
                 let stored = facts.recorded.iter().any(|run| run.id == dir.id && run.state.is_terminal());
-                prop_assert!(dir.shim == Shim::Gone && (stored || !dir.output));
+                prop_assert!(dir.shim == Shim::Gone && (stored && !dir.only_copy || !dir.output));
             }
         }
     }
@@ -171,7 +183,7 @@ proptest! {
         }
         let settled = facts.recorded.clone();
         // What is let go leaves a directory, which goes the next time.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let again = decide(&facts);
             apply(&mut facts, &again);
         }

@@ -53,7 +53,7 @@ impl DeadDir {
     /// Of a run that is recorded to be over: what it wrote is in the store.
     pub(super) const fn of_ended(dir: &FoundDir) -> Option<Self> {
         match dir.shim {
-            Shim::Gone if !dir.left => Some(Self(dir.id)),
+            Shim::Gone if !(dir.left || dir.only_copy && dir.output) => Some(Self(dir.id)),
             Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live => None,
         }
     }

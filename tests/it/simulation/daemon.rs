@@ -319,7 +319,7 @@ impl Daemon {
                     return;
                 }
                 let Some(record) = terminal.record.take().or_else(on_disk) else {
-                    let report = ShimReport::Lost(ErrorWord::ShimLost);
+                    let report = ShimReport::Lost(ErrorWord::ShimLost, None);
                     return self.inbox.push_back(Input::Shim { id, report });
                 };
                 Some(record)

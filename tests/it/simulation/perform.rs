@@ -269,7 +269,16 @@ impl Daemon {
     fn look_at(id: InstanceId, world: &mut World) -> FoundRun {
         let Some(dir) = world.dirs.get(&id).cloned() else {
             let (shim, boot) = (lifecycle::Shim::Gone, Boot::This);
-            let dir = FoundDir { id, end: None, shim, boot, ran: false, output: false, left: false };
+            let dir = FoundDir {
+                id,
+                end: None,
+                shim,
+                boot,
+                ran: false,
+                output: false,
+                only_copy: false,
+                left: false,
+            };
             return FoundRun { dir, record: None, answered: None };
         };
         let same_boot = dir.boot == world.boot;
@@ -294,7 +303,16 @@ impl Daemon {
         });
         let boot = if same_boot { Boot::This } else { Boot::Earlier };
         let output = dir.journal.is_some_and(|bytes| bytes > 0);
-        let dir = FoundDir { id, end, shim, boot, ran: dir.journal.is_some(), output, left: false };
+        let dir = FoundDir {
+            id,
+            end,
+            shim,
+            boot,
+            ran: dir.journal.is_some(),
+            output,
+            only_copy: false,
+            left: false,
+        };
         FoundRun { dir, record, answered }
     }
 
@@ -369,6 +387,7 @@ impl Daemon {
             | Decision::NeverStarted(_)
             | Decision::Wait(_)
             | Decision::EndShim(_)
+            | Decision::Salvage(_)
             | Decision::Discard(_)
             | Decision::OrphanDir(_) => unreachable!("{decision:?} is about a run"),
         }
@@ -400,7 +419,8 @@ impl Daemon {
             Resume::Tell(report) => self.inbox.push_back(Input::Shim { id, report: *report }),
             Resume::LookAgain => self.begin(Job::LookAgain(Box::new(record.clone())), world),
             Resume::EndShim => self.end_shim(id, answered, world),
-            Resume::Discard => drop(world.dirs.remove(&id)),
+            // The model's journals can always be read, so no run ends without its output.
+            Resume::Salvage | Resume::Discard => drop(world.dirs.remove(&id)),
             Resume::Leave => {}
         }
     }

@@ -79,7 +79,7 @@ impl Plant {
         }
         let input = match (self, input) {
             (Self::HurriesGiveUp, Input::Shim { id, report: ShimReport::GiveUp(word) }) => {
-                Input::Shim { id, report: ShimReport::Lost(word) }
+                Input::Shim { id, report: ShimReport::Lost(word, None) }
             }
             (_, input) => input,
         };
