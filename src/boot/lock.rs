@@ -75,9 +75,11 @@ fn is_process(pid: &str) -> bool {
 }
 
 fn write_pid(file: &mut File) -> std::io::Result<()> {
-    file.set_len(0)?;
+    // Over what is there, and cut to its length afterwards: a full disk takes that, and would not take back a byte that was let go.
+    let text = format!("{}\n", std::process::id());
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
 }
 
 #[cfg(test)]

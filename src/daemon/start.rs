@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
+use super::effect::Effect;
 use super::facts::{Facts, task_limits};
 use super::handle::{Handle, Shared};
 use super::ids::Ids;
@@ -55,13 +56,12 @@ pub async fn start(parts: Parts) -> anyhow::Result<Handle> {
         state.projects.insert(project.id.clone(), project);
     }
     publish.send_replace(Arc::new(View::of(&state)));
-    resolved(&shared).await?;
-
     let performer = Performer::new(shared.clone(), parts.places);
+    resolved(&shared, &performer).await;
     let found = performer.find(parts.on_restart).await?;
     hit(Failpoint::LookedAround);
     let ending = found.ending();
-    let first = performer.take_up(&mut state, found).await?;
+    let first = performer.take_up(&mut state, found).await;
     hit(Failpoint::TakenUp);
     publish.send_replace(Arc::new(View::of(&state)));
     let handle = Handle(shared.clone());
@@ -105,11 +105,16 @@ async fn settle(handle: &Handle, ending: &[crate::model::InstanceId]) {
     }
 }
 
-async fn resolved(shared: &Shared) -> Result<(), crate::store::Error> {
+/// Records the backend. A database that takes nothing now keeps no daemon from starting: the event is written when it does.
+async fn resolved(shared: &Shared, performer: &Performer) {
     let event = NewEvent::new(EventKind::BackendResolved, TimeMs::now())
         .detail("backend", shared.facts.backend.word())
         .detail("tmux_version", shared.facts.tmux_version.clone());
-    shared.store.record(Change { events: vec![event], ..Change::default() }).await.map(drop)
+    let change = Change { events: vec![event.clone()], ..Change::default() };
+    if let Err(error) = shared.store.record(change).await {
+        tracing::error!(%error, "the database takes no change: what runs is found and shown, and nothing is launched before it does");
+        performer.start(Effect::RecordEvents(vec![event]));
+    }
 }
 
 impl super::projects::Files {

@@ -9,6 +9,7 @@ use super::find::{Found, FoundRun, recorded_of};
 use super::performer::Performer;
 use crate::backend::BackendError;
 use crate::backend::tmux::Scan;
+use crate::daemon::effect::Effect;
 use crate::daemon::input::{Input, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
@@ -17,7 +18,7 @@ use crate::journal::{self, Spec};
 use crate::lifecycle::{self, DeadWindow, Decision, Facts, OnRestart, Run, Server, Shim, WindowName};
 use crate::model::{BackendKind, EventKind, Instance, InstanceId, Offset, TimeMs};
 use crate::shim::{self, Client, EventStream};
-use crate::store::{Change, Error, NewEvent, Record};
+use crate::store::{Change, NewEvent, Record};
 
 /// How long a shim that did not answer at the start may take at each later try. A stopped one answers when it goes on.
 const ANSWERS_LATER_IN: Duration = Duration::from_secs(30);
@@ -44,28 +45,21 @@ struct Around<'a> {
 
 impl Performer {
     /// Carries out what was decided about what was found. What is to become of runs goes through the inbox, as ever.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub(in crate::daemon) async fn take_up(
-        &self,
-        state: &mut State,
-        found: Found,
-    ) -> Result<Vec<Input>, Error> {
+    pub(in crate::daemon) async fn take_up(&self, state: &mut State, found: Found) -> Vec<Input> {
         self.sweep();
         let decisions = lifecycle::decide(&found.facts);
         let Found { runs, recorded, facts, scan } = found;
         let mut runs: HashMap<InstanceId, FoundRun> = runs.into_iter().map(|run| (run.dir.id, run)).collect();
         let mut recorded: HashMap<InstanceId, Record> =
             recorded.into_iter().map(|record| (record.run.instance.id, record)).collect();
-        self.repair(&decisions, &mut recorded).await?;
+        self.repair(&decisions, &mut recorded).await;
         let mut inputs = Vec::new();
         for decision in decisions {
             tracing::info!(?decision, "found after the start");
             hit(Failpoint::TakingUp);
             let id = decision.run();
             match id.and_then(|id| recorded.get(&id)) {
-                None => self.of_nobody(decision).await?,
+                None => self.of_nobody(decision).await,
                 Some(record) => {
                     let id = record.run.instance.id;
                     if !record.run.instance.state.is_terminal() {
@@ -85,7 +79,7 @@ impl Performer {
                 }
             }
         }
-        Ok(inputs)
+        inputs
     }
 
     fn sweep(&self) {
@@ -98,11 +92,7 @@ impl Performer {
     }
 
     /// Records the windows of runs that go on as they are now, before anything else is done with these runs.
-    async fn repair(
-        &self,
-        decisions: &[Decision],
-        recorded: &mut HashMap<InstanceId, Record>,
-    ) -> Result<(), Error> {
+    async fn repair(&self, decisions: &[Decision], recorded: &mut HashMap<InstanceId, Record>) {
         let mut updates: Vec<Run> = Vec::new();
         for decision in decisions {
             let Decision::Repair(id, window) = decision else { continue };
@@ -112,15 +102,17 @@ impl Performer {
             }
         }
         if updates.is_empty() {
-            return Ok(());
+            return;
         }
-        self.shared.store.record(Change { updates, ..Change::default() }).await.map(drop)
+        if let Err(error) = self.shared.store.record(Change { updates, ..Change::default() }).await {
+            tracing::error!(%error, "the windows of runs are recorded with the next change of each");
+        }
     }
 
     /// What concerns no recorded run, or is done already.
-    async fn of_nobody(&self, decision: Decision) -> Result<(), Error> {
+    async fn of_nobody(&self, decision: Decision) {
         match decision {
-            Decision::OrphanSession(name) => return self.orphan(name).await,
+            Decision::OrphanSession(name) => self.orphan(name),
             Decision::OrphanDir(id) => {
                 let dir = self.places.dir(id);
                 tracing::warn!(dir = %dir.display(), "no run of this directory is recorded; it is left alone");
@@ -140,7 +132,6 @@ impl Performer {
             | Decision::Salvage(_)
             | Decision::Wait(_) => {}
         }
-        Ok(())
     }
 
     async fn carry_out(&self, decision: &Decision, record: &Record, around: Around<'_>) -> Carried {
@@ -327,14 +318,14 @@ impl Performer {
         }
     }
 
-    async fn orphan(&self, name: String) -> Result<(), Error> {
+    fn orphan(&self, name: String) {
         tracing::warn!(
             session = name,
             "task_runner.orphaned_session: no project of this name is registered; it is left alone"
         );
         let event =
             NewEvent::new(EventKind::OrphanedSession, TimeMs::now()).detail("tmux_session_name", name);
-        self.shared.store.record(Change { events: vec![event], ..Change::default() }).await.map(drop)
+        self.start(Effect::RecordEvents(vec![event]));
     }
 }
 

@@ -27,7 +27,11 @@ impl Small {
 
     /// Takes all the space there is.
     fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
+        self.fill_as("filler")
+    }
+
+    fn fill_as(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
         let mut file = File::create(&path).unwrap();
         for size in [64 << 10, 4096, 1] {
             while file.write_all(&vec![b'x'; size]).is_ok() {}
@@ -149,6 +153,52 @@ async fn what_is_kept_is_true(world: &mut World, viewer: Viewer, mut seen: Seen,
     world.fsck();
     world.end(rustix::process::Signal::TERM);
     assert_eq!(integrity(&world.state_dir().join("runner.db")), "ok");
+}
+
+/// A daemon starts on a full disk, whatever ended the one before: it says so, shows what runs, and records an end when there is space.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_starts_on_a_full_disk() {
+    use rustix::process::Signal;
+    for signal in [Signal::KILL, Signal::TERM] {
+        let mut world = World::asleep(Backend::Pty, "");
+        let disk = Small::at(&world.state_dir(), 8);
+        world.start();
+        world.project("demo", "project: demo\ntasks: {}").await;
+        let id = world.run_command("demo", "echo up; until [ -e ../go ]; do sleep 0.02; done; exit 9").await;
+        let mut viewer = Viewer::open(&world, "demo").await;
+        let mut seen = viewer.watch(&id, json!({"from": 0})).await;
+        viewer.follow(&mut seen, |seen| seen.text().contains("up")).await;
+        drop(viewer);
+        let filler = disk.fill();
+        world.end(signal);
+        // What the end gave back is taken as well.
+        let more = disk.fill_as("more");
+        world.start();
+        world.logged("the database takes no change");
+        assert_eq!(world.instance(&id).await["state"], "running");
+        try_launch(&world, "true").await.expect(503);
+        world.write("go", "");
+        world.logged("a change waits for the database");
+        for file in [filler, more] {
+            std::fs::remove_file(file).unwrap();
+        }
+        assert_eq!(world.until_ended(&id).await["exit_code"], 9);
+        let (again, _) = launched_again(&world, "exit 4").await;
+        assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+        // The start is recorded at the next try.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let kinds = world.get("/api/v1/audit-events?kind=task_runner.backend_resolved").await.expect(200);
+            if kinds["items"].as_array().unwrap().len() == 2 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{kinds}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.fsck();
+        assert!(world.end(Signal::TERM).success());
+        drop(disk);
+    }
 }
 
 /// The log of the database has room and the database itself has none: what is committed meanwhile stays in the log, until not even that takes any
