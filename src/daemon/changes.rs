@@ -138,7 +138,7 @@ impl Handle {
         }
         self.may_end(id)?;
         let actor = actor.clone();
-        match self.ask(|reply| Input::Stop { reply, actor, id }).await {
+        match self.over(&[id], self.ask(|reply| Input::Stop { reply, actor, id })).await {
             Ok(Reply::Instance(instance)) => Ok(*instance),
             Ok(_) => Err(unexpected()),
             // Shown as running and known to be over: only a database that took the end of it could say so.
@@ -249,9 +249,11 @@ impl Handle {
     /// `not_found`, or what tmux or the store said.
     pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
         let live: Vec<_> = self.0.view.borrow().live.values().cloned().collect();
-        live.iter().filter(|run| run.project_id == *id).try_for_each(|run| self.may_end(run.id))?;
+        let runs: Vec<InstanceId> =
+            live.iter().filter(|run| run.project_id == *id).map(|run| run.id).collect();
+        runs.iter().try_for_each(|run| self.may_end(*run))?;
         let (actor, id) = (actor.clone(), id.clone());
-        self.ask(|reply| Input::RemoveProject { reply, actor, id }).await.map(|_| ())
+        self.over(&runs, self.ask(|reply| Input::RemoveProject { reply, actor, id })).await.map(|_| ())
     }
 
     /// Reads the configuration again and registers its new `repos`; the old one stays when the new one is bad.

@@ -10,6 +10,7 @@ mod facts;
 mod handle;
 mod ids;
 mod input;
+mod lives_on;
 mod panes;
 mod perform;
 mod projects;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::view::TerminalId;
 use crate::backend::Holder;
 use crate::broker::{Channel, Checkpoint, History};
+use crate::journal::Nonce;
 use crate::model::{InstanceId, Offset, Size};
 
 /// Bytes of a run, wherever they are at the moment: nowhere yet, in its journal, or in the store.
@@ -66,6 +67,8 @@ pub(super) struct LiveTerminal {
     pub history: Arc<RunHistory>,
     /// What holds the command; set once its shim waits at the gate.
     pub holder: OnceLock<Holder>,
+    /// The run's secret, by which its processes are known; set once there is a shim, or what one left.
+    pub nonce: OnceLock<Nonce>,
     /// Told when the shim has left.
     pub left: Notify,
     stopping: AtomicBool,
@@ -113,6 +116,7 @@ impl Terminals {
             channel,
             history,
             holder: OnceLock::new(),
+            nonce: OnceLock::new(),
             left: Notify::new(),
             stopping: AtomicBool::new(false),
             silent: AtomicBool::new(false),

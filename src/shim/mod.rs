@@ -23,6 +23,6 @@ mod wire;
 pub use client::{Client, ClientError, EventStream, INPUT_CREDIT, gone};
 pub use label::leave_run;
 pub use process::main;
-pub use remains::{Left, Look, RUN_ID, Remains, mark_of};
+pub use remains::{Left, Living, Look, RUN_ID, Remains, mark_of};
 pub use running::running;
 pub use wire::{Event, Hello, OLDEST, Phase, Request, SOCKET, VERSION, WireError, read_only};

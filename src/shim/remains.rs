@@ -7,7 +7,7 @@
 //! it started, and would cut short the grace that a ward gives; `cgroup.kill` needs a cgroup of the run's own, which only a service of systemd
 //! has; a PID namespace changes what a command sees, and needs rights that not everybody has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -85,6 +85,16 @@ impl Look {
         left
     }
 
+    /// What lives of a run, held or not: what carries its label and what descends from that.
+    #[must_use]
+    pub fn living(&self, nonce: &Nonce) -> Vec<Living> {
+        let carriers = self.labelled.get(&Label::of(nonce)).map_or(&[][..], Vec::as_slice);
+        let below = tree::descendants(&self.all, carriers, Some(std::process::id()));
+        let below = below.into_iter().map(|(process, _)| process.pid);
+        let all: BTreeSet<u32> = carriers.iter().copied().chain(below).collect();
+        all.into_iter().filter_map(Living::read).collect()
+    }
+
     /// Living processes that have the run's id in their environment: a hint, and no proof that they are the run's.
     #[must_use]
     pub fn marked(&self, id: InstanceId) -> Vec<u32> {
@@ -107,6 +117,35 @@ impl Look {
         // Bounded: processes that end meanwhile could make a circle.
         let above = std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(self.all.len());
         above.take_while(|pid| *pid != 0).any(|pid| holds(pid, id))
+    }
+}
+
+/// A process that lives, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// Its id.
+    pub pid: u32,
+    /// The user it acts for (its effective uid).
+    pub user: u32,
+    /// What it calls itself.
+    pub name: String,
+}
+
+impl Living {
+    /// `None` for one that has ended meanwhile.
+    fn read(pid: u32) -> Option<Self> {
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let user = field("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        Some(Self { pid, user, name: field("Name:")?.to_owned() })
+    }
+
+    /// Whether this process may not signal it.
+    #[must_use]
+    pub fn is_anothers(&self) -> bool {
+        let own = rustix::process::geteuid();
+        !own.is_root() && own.as_raw() != self.user
     }
 }
 

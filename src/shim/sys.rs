@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::process::Pid;
 
@@ -119,6 +119,16 @@ pub(super) fn rename_shim(word: &[u8; 4]) {
     // SAFETY: the kernel says that this process's arguments lie at `start`, writable like all of the initial stack, and they hold `text`, of
     // which the four bytes at `at + 1` are overwritten. No other thread reads them, and no reference to them is alive.
     unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), place, word.len()) };
+}
+
+/// Has the terminal of this master send SIGINT to its foreground, whatever modes it is in. Nothing where the kernel cannot.
+pub(super) fn interrupt_foreground(master: &OwnedFd) {
+    /// `_IOW('T', 0x36, int)` (ioctl_tty(2)); the signal is the argument itself.
+    const TIOCSIG: libc::Ioctl = 0x4004_5436;
+    // SAFETY: the descriptor is open, and this request reads and writes no memory of this process.
+    unsafe {
+        libc::ioctl(master.as_raw_fd(), TIOCSIG, libc::SIGINT);
+    }
 }
 
 /// Milliseconds of a clock that only goes forward.

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::failpoint::Failpoint;
@@ -18,6 +19,9 @@ const CLOSED_MS: u64 = 1000;
 const INTERRUPT_MS: u64 = 1000;
 /// Between two looks at the tree, in milliseconds; an ended child brings the next one forward.
 const LOOK_MS: u64 = 50;
+/// What outlives KILL by so long, in milliseconds, is looked at no more often than this.
+const OUTLIVES_MS: u64 = 2000;
+const LOOK_LATER_MS: u64 = 1000;
 /// After the last look that found others on their way out, what leads a session has so long to end by itself, in milliseconds: a shell that ran
 /// them goes on to its own exit code.
 const FOLLOW_MS: u64 = 2 * LOOK_MS;
@@ -89,29 +93,26 @@ pub(super) fn below_this() -> Vec<(Process, bool)> {
     descendants(&all(), &[std::process::id()], None)
 }
 
-/// Signals exactly this process, never a later one with its number.
-fn signal(process: Process, signals: &[Signal]) {
-    let Some(pid) = Pid::from_raw(process.pid.cast_signed()) else { return };
+/// Signals exactly this process, never a later one with its number. Says whether that was denied: it has become another user's.
+fn signal(process: Process, signals: &[Signal]) -> bool {
+    let Some(pid) = Pid::from_raw(process.pid.cast_signed()) else { return false };
     // Gone already is what was wanted.
-    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if stat(process.pid).is_some_and(|now| now.start == process.start) {
-        for &signal in signals {
-            let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
-        }
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    if stat(process.pid).is_none_or(|now| now.start != process.start) {
+        return false;
     }
+    let sent = signals.iter().map(|&signal| rustix::process::pidfd_send_signal(&pidfd, signal));
+    sent.fold(false, |denied, sent| denied | (sent == Err(Errno::PERM)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// ^C was typed; TERM comes then.
-    Interrupted {
-        until: u64,
-    },
+    Interrupted { until: u64 },
     /// TERM is sent to whoever has not had it; KILL comes then.
-    Terminating {
-        until: u64,
-    },
-    Killing,
+    Terminating { until: u64 },
+    /// KILL is sent to whoever lives, since then.
+    Killing { since: u64 },
 }
 
 /// A stop on its way. Times are milliseconds of a clock that only goes forward.
@@ -122,6 +123,8 @@ pub(super) struct Stop {
     /// Before this, what leads a session is not asked.
     leaders_at: u64,
     look_at: u64,
+    /// A signal of this step was denied, which is not told yet.
+    denied: bool,
 }
 
 impl Stop {
@@ -132,7 +135,7 @@ impl Stop {
         } else {
             Step::Terminating { until: now + TERM_MS }
         };
-        Self { step, asked: HashSet::new(), leaders_at: 0, look_at: now }
+        Self { step, asked: HashSet::new(), leaders_at: 0, look_at: now, denied: false }
     }
 
     /// A stop because the window is gone, that begins now.
@@ -152,7 +155,7 @@ impl Stop {
 
     /// Whether what lives is being killed.
     pub(super) const fn is_killing(&self) -> bool {
-        matches!(self.step, Step::Killing)
+        matches!(self.step, Step::Killing { .. })
     }
 
     /// The step that is behind it.
@@ -160,7 +163,7 @@ impl Stop {
         match self.step {
             Step::Interrupted { .. } => None,
             Step::Terminating { .. } => Some(Failpoint::StopTermed),
-            Step::Killing => Some(Failpoint::StopKilled),
+            Step::Killing { .. } => Some(Failpoint::StopKilled),
         }
     }
 
@@ -175,15 +178,29 @@ impl Stop {
             Step::Interrupted { until } if now >= until => {
                 self.step = Step::Terminating { until: now + TERM_MS }
             }
-            Step::Terminating { until } if now >= until => self.step = Step::Killing,
-            Step::Interrupted { .. } | Step::Terminating { .. } | Step::Killing => {}
+            Step::Terminating { until } if now >= until => self.step = Step::Killing { since: now },
+            Step::Interrupted { .. } | Step::Terminating { .. } | Step::Killing { .. } => {}
         }
         match self.step {
             Step::Interrupted { .. } => {}
             Step::Terminating { until } => self.ask(&alive, now, until),
-            Step::Killing => alive.iter().for_each(|(p, _)| signal(*p, &[Signal::KILL])),
+            Step::Killing { since } => self.kill(&alive, now, since),
         }
         alive.is_empty()
+    }
+
+    /// Whether a signal was denied since this was last asked. It is told once for TERM and once for KILL.
+    pub(super) const fn take_denied(&mut self) -> bool {
+        std::mem::replace(&mut self.denied, false)
+    }
+
+    /// Kills whoever lives. What outlives that is another user's or waits in the kernel, and is looked at less often.
+    fn kill(&mut self, alive: &[(Process, bool)], now: u64, since: u64) {
+        let denied = alive.iter().fold(false, |denied, (p, _)| denied | signal(*p, &[Signal::KILL]));
+        self.denied |= denied && now == since;
+        if now >= since + OUTLIVES_MS {
+            self.look_at = now + LOOK_LATER_MS;
+        }
     }
 
     /// Asks whoever was not asked yet to end. While there is time, what leads a session waits for those asked before it:
@@ -198,7 +215,7 @@ impl Stop {
         for &(process, leads) in alive {
             if !(leads && wait) && self.asked.insert(process) {
                 // A stopped process acts on TERM only when it is continued.
-                signal(process, &[Signal::TERM, Signal::CONT]);
+                self.denied |= signal(process, &[Signal::TERM, Signal::CONT]);
             }
         }
     }

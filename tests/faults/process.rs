@@ -1,5 +1,6 @@
 //! Commands that misbehave: escapees, deaf ones, floods, and what cannot be started.
 
+mod another_user;
 mod input;
 mod pids;
 mod start;

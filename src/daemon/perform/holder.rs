@@ -202,6 +202,7 @@ impl Performer {
             // A second try, on the other backend: the first one's shim never got as far as this.
             return Err(BackendError::Gone);
         }
+        let _ = terminal.nonce.set(*nonce);
         let (listener, terminal) = (self.clone(), terminal.clone());
         let nonce = *nonce;
         self.apart(move |_| async move { listener.listen(id, nonce, &terminal, events).await });

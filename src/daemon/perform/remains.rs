@@ -31,6 +31,9 @@ impl Performer {
 
     /// Ends the processes that a run left behind, as a stop does, and returns when nothing of them lives: with those it met.
     pub(super) async fn end_remains(&self, id: InstanceId, nonce: Nonce) -> Vec<u32> {
+        if let Some(terminal) = self.shared.terminals.get(id) {
+            let _ = terminal.nonce.set(nonce);
+        }
         let mut remains = Remains::of(&nonce, id);
         let (mut met, mut told_staying) = (Vec::new(), false);
         loop {

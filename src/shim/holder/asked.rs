@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::super::input::Source;
 use super::super::spawn::{self, SpawnError, Spawned};
+use super::super::sys;
 use super::super::tree::Stop;
 use super::super::wire::{Event, Hello, Phase, Request, VERSION};
 use super::{Holder, Inner, Stage};
@@ -162,6 +163,14 @@ impl Holder {
             self.input.push_first(Bytes::from_static(b"\x03"));
         }
         self.stop = Some(Stop::new(interrupt, self.now));
+    }
+
+    /// Interrupts what is in the terminal's foreground as ^C does: the kernel sends it on the terminal's behalf, also to a process that has become
+    /// another user's (`sudo`), to which the shim may send nothing.
+    pub(super) fn interrupt(&self) {
+        if let Some(master) = self.inner.as_ref().and_then(|inner| inner.master.as_ref()) {
+            sys::interrupt_foreground(master);
+        }
     }
 
     pub(super) fn abort(&mut self) {

@@ -45,6 +45,9 @@ impl Holder {
     pub(super) fn advance(&mut self) {
         self.advance_stage();
         let gone = self.stop.as_mut().is_some_and(|stop| stop.advance(self.now, tree::below_this));
+        if self.stop.as_mut().is_some_and(Stop::take_denied) {
+            self.interrupt();
+        }
         self.stop.as_ref().and_then(Stop::passed).into_iter().for_each(hit);
         if gone && self.ended() {
             self.stop = None;
