@@ -4,6 +4,7 @@
 //! the readiness is told last.
 
 mod error;
+mod init;
 mod lock;
 mod log;
 mod memory;
@@ -14,5 +15,6 @@ mod signals;
 mod vault;
 
 pub use error::Error;
+pub use init::as_first_process;
 pub use operator::name as operator_name;
 pub use run::{Options, run_blocking};

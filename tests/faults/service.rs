@@ -1,6 +1,7 @@
 //! The daemon among other programs: systemd, signals, earlier and later versions of itself, and the places it is given.
 
 mod clock;
+mod container;
 mod database;
 mod notify;
 mod places;
