@@ -9,5 +9,6 @@ pub mod tmux;
 
 pub use error::BackendError;
 pub use holder::Holder;
+pub use program::Program;
 use program::find_program;
 pub use scope::Scopes;

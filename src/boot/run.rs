@@ -16,8 +16,8 @@ use super::vault::StoreVault;
 use super::{Error, log, memory, operator};
 use crate::api::{Api, Door, Listeners, Web, bind_control, serve};
 use crate::auth::{Keys, Site, bootstrap_token};
-use crate::backend::Scopes;
 use crate::backend::tmux::{self, Tmux};
+use crate::backend::{Program, Scopes};
 use crate::config::{self, Config, Env, Paths, PtyOnRestart};
 use crate::daemon::{self, Facts, Handle, Parts, Places, Serving};
 use crate::failpoint::{self, Failpoint, hit};
@@ -170,7 +170,7 @@ async fn keys(paths: &Paths, store: &Store, operator: &str) -> Result<Keys, Erro
 fn places(config: &Config, env: &Env, paths: &Paths) -> Result<Places, Error> {
     Ok(Places {
         instances: paths.instances.clone(),
-        kas: std::env::current_exe().context("this program's own path")?,
+        kas: Program::own().context("this program's own file")?,
         scopes: Scopes::new(env),
         env: config::task_env(env.vars(), &config.task_runner.pass_env),
         scrollback_lines: u32::try_from(config.limits.scrollback_lines).unwrap_or(u32::MAX),

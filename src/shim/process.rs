@@ -26,6 +26,8 @@ use crate::model::BackendKind;
 /// When the shim cannot begin: no spec, no journal, no socket. Then the command has not run.
 pub fn main(dir: OsString) -> io::Result<u8> {
     sys::close_inherited();
+    // Executed by way of a descriptor it would be called by that one's number.
+    sys::set_name(c"kas");
     let signals = Signals::take()?;
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();

@@ -1,5 +1,6 @@
 //! The few system calls that rustix does not offer: signals, fork, and a process's own command line.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -128,6 +129,14 @@ pub(super) fn interrupt_foreground(master: &OwnedFd) {
     // SAFETY: the descriptor is open, and this request reads and writes no memory of this process.
     unsafe {
         libc::ioctl(master.as_raw_fd(), TIOCSIG, libc::SIGINT);
+    }
+}
+
+/// Has this process called so in lists of processes.
+pub(super) fn set_name(name: &CStr) {
+    // SAFETY: the name ends with a NUL and is only read.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
     }
 }
 

@@ -5,6 +5,7 @@ mod container;
 mod database;
 mod notify;
 mod places;
+mod program;
 mod scopes;
 mod signals;
 mod tmux_env;

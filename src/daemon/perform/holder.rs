@@ -92,7 +92,7 @@ impl Performer {
         hit(Failpoint::SpecWritten);
         let (window, process) = match backend {
             BackendKind::Pty => {
-                let shim = pty::spawn_outside(&self.places.scopes, &self.places.kas, &dir).await?;
+                let shim = pty::spawn_outside(&self.places.scopes, &self.places.kas.path(), &dir).await?;
                 (None, Some(shim))
             }
             BackendKind::Tmux => (Some(self.open_window(plan, &dir).await?), None),
@@ -170,7 +170,7 @@ impl Performer {
             instance: plan.id,
             name,
             or_else,
-            argv: vec![self.places.kas.clone().into(), "shim".into(), dir.into()],
+            argv: vec![self.places.kas.path().into(), "shim".into(), dir.into()],
             size: plan.definition.size,
             keep: plan.history.is_some(),
         };

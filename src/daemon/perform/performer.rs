@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::run::Order;
-use crate::backend::Scopes;
+use crate::backend::{Program, Scopes};
 use crate::daemon::effect::Effect;
 use crate::daemon::handle::Shared;
 use crate::daemon::input::Input;
@@ -30,8 +30,8 @@ const RETRY_MS: u64 = 1000;
 pub struct Places {
     /// `<state dir>/instances`
     pub instances: PathBuf,
-    /// The `kas` binary, for `kas shim`.
-    pub kas: PathBuf,
+    /// The daemon's own program, for `kas shim`.
+    pub kas: Program,
     /// Where shims are put when the daemon is a service.
     pub scopes: Scopes,
     /// The environment every command starts from.

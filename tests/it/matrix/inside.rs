@@ -1,7 +1,7 @@
 //! A daemon inside the test: a real loop, store and API, asked through the router or over its sockets, and credentials of every kind.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -161,7 +161,7 @@ impl Inside {
         );
         let places = Places {
             instances: path("instances"),
-            kas: env!("CARGO_BIN_EXE_kas").into(),
+            kas: kas::backend::Program::at(Path::new(env!("CARGO_BIN_EXE_kas"))).unwrap(),
             scopes: Scopes::default(),
             env: task_env(std::env::vars_os().filter(|(name, _)| name == "PATH"), &[]),
             scrollback_lines: 100,
