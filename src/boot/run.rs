@@ -18,7 +18,7 @@ use crate::api::{Api, Door, Listeners, Web, bind_control, serve};
 use crate::auth::{Keys, Site, bootstrap_token};
 use crate::backend::tmux::{self, Tmux};
 use crate::backend::{Program, Scopes};
-use crate::config::{self, Config, Env, Paths, PtyOnRestart};
+use crate::config::{self, Config, Env, Paths, PtyOnRestart, limits};
 use crate::daemon::{self, Facts, Handle, Parts, Places, Serving};
 use crate::failpoint::{self, Failpoint, hit};
 use crate::lifecycle::OnRestart;
@@ -28,6 +28,8 @@ use crate::tls::{Certificate, Tls};
 
 /// Reports of tmux that wait for the daemon; tmux's adapter waits beyond it.
 const REPORTS: usize = 256;
+/// A database that may not have so many bytes is too small to begin with.
+const LEAST_FILE_BYTES: u64 = 1 << 20;
 /// How long open connections may take to close at the end.
 const CLOSES_IN: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,7 @@ pub struct Options {
 pub fn run_blocking(options: Options) -> Result<(), Error> {
     memory::bound();
     crate::shim::leave_run();
+    limits::raise_for_daemon();
     let env = Env::of_process();
     log::start(env.get("KAS_LOG").and_then(|text| text.to_str()));
     failpoint::arm(env.get("KAS_FAILPOINTS")).map_err(anyhow::Error::from)?;
@@ -112,6 +115,7 @@ async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
     }
     let tls = certificate(&config)?;
     let paths = Paths::new(env, options.socket.as_deref().or(config.socket_path.as_deref()))?;
+    check_file_size()?;
     paths.ensure_state_dir()?;
     let _lock = Lock::take(&paths.lock)?;
     hit(Failpoint::LockTaken);
@@ -140,6 +144,24 @@ async fn begin(options: &Options, env: &Env) -> Result<Daemon, Error> {
     }
     let door = Door::new(keys, site, StoreVault(store));
     Ok(Daemon { handle, door, listeners, paths, bound, _lock })
+}
+
+/// A limit on the size of files is named before it is met; where the database could not hold even a few runs, nothing is started.
+fn check_file_size() -> Result<(), Error> {
+    match limits::file_size() {
+        None => {}
+        Some(bytes) if bytes < LEAST_FILE_BYTES => {
+            return Err(anyhow::anyhow!(
+                "a file may have {bytes} bytes here (the hard limit of `ulimit -f`, RLIMIT_FSIZE), and the database needs {LEAST_FILE_BYTES} at least; raise the limit"
+            )
+            .into());
+        }
+        Some(bytes) => tracing::warn!(
+            bytes,
+            "files may not grow beyond this (the hard limit of `ulimit -f`, RLIMIT_FSIZE); when the database comes to it, ends of runs wait for a higher limit"
+        ),
+    }
+    Ok(())
 }
 
 /// The certificate to serve HTTP with, if it is served with one.

@@ -8,6 +8,7 @@ mod env;
 mod error;
 mod file;
 mod keys;
+pub mod limits;
 mod listener;
 mod paths;
 mod read;

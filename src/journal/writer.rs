@@ -11,6 +11,7 @@ use super::cutter::Cutter;
 use super::index::{self, IndexWriter};
 use super::record::{ExitRecord, Spec};
 use super::segment;
+use crate::config::limits;
 use crate::failpoint::{Failpoint, hit};
 use crate::model::{Size, TimeMs};
 use crate::terminal::last_safe_cut;
@@ -21,6 +22,8 @@ const MAX_SEGMENT: u64 = 1024 * 1024;
 const MIN_SEGMENT: u64 = 4096;
 /// After a failed write the next try comes after so many milliseconds.
 const RETRY_MS: i64 = 100;
+/// The most of a file that a segment takes: it ends with a line, and may so become somewhat longer than it should.
+const OF_A_FILE: u64 = 2;
 /// Space kept for the exit record, so that a full disk cannot swallow it.
 const EXIT_SPACE: u64 = 4096;
 const EXIT_TEMPORARY: &str = "exit.json.tmp";
@@ -51,6 +54,12 @@ pub struct Writer {
     failing: Option<(u64, TimeMs)>,
 }
 
+/// How long a segment becomes, in bytes: well below what a file may have, so that no write meets that limit.
+fn segment_bytes(kept: u64, file: Option<u64>) -> u64 {
+    let file = file.map_or(u64::MAX, |bytes| bytes / OF_A_FILE);
+    (kept / SEGMENTS).min(file).clamp(MIN_SEGMENT, MAX_SEGMENT)
+}
+
 impl Writer {
     /// Begins the journal of instance directory `dir`.
     ///
@@ -73,7 +82,7 @@ impl Writer {
             index,
             segment: None,
             segment_start: 0,
-            segment_bytes: (spec.limit_bytes / SEGMENTS).clamp(MIN_SEGMENT, MAX_SEGMENT),
+            segment_bytes: segment_bytes(spec.limit_bytes, limits::file_size()),
             limit_bytes: spec.limit_bytes.max(SEGMENTS / 4 * MIN_SEGMENT),
             scrollback_lines: spec.scrollback_lines,
             starts: Vec::new(),
@@ -272,5 +281,18 @@ impl Writer {
         file.write_all_at(bytes, 0)?;
         file.set_len(bytes.len() as u64)?;
         file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_stay_below_what_a_file_may_have() {
+        assert_eq!(segment_bytes(10 << 20, None), 640 << 10);
+        assert_eq!(segment_bytes(10 << 20, Some(300 << 10)), 150 << 10);
+        assert_eq!(segment_bytes(1 << 30, Some(u64::MAX)), MAX_SEGMENT);
+        assert_eq!(segment_bytes(10 << 20, Some(100)), MIN_SEGMENT);
     }
 }

@@ -12,7 +12,7 @@ use super::holder::Holder;
 use super::sys::{self, Signals};
 use super::ward;
 use super::window::Window;
-use crate::config::private_listener;
+use crate::config::{limits, private_listener};
 use crate::failpoint::{self, Failpoint, hit};
 use crate::journal::{ExitRecord, Spec, Writer};
 use crate::model::BackendKind;
@@ -28,6 +28,7 @@ pub fn main(dir: OsString) -> io::Result<u8> {
     sys::close_inherited();
     // Executed by way of a descriptor it would be called by that one's number.
     sys::set_name(c"kas");
+    limits::raise_for_shim();
     let signals = Signals::take()?;
     // A window's shim leads its session already, and so does one that was detached.
     let _ = rustix::process::setsid();

@@ -15,6 +15,7 @@ use rustix::termios::{InputModes, OptionalActions, Winsize};
 
 use super::label::Label;
 use super::sys;
+use crate::config::limits;
 use crate::failpoint::{Failpoint, hit};
 use crate::journal::Spec;
 use crate::model::Size;
@@ -136,6 +137,7 @@ fn prepare(label: Label) -> io::Result<()> {
     let _ = score.and_then(|file| rustix::io::write(&file, OOM_SCORE));
     hit(Failpoint::ChildForked);
     sys::default_signals()?;
+    limits::restore()?;
     label.take_on();
     rustix::process::setsid()?;
     // SAFETY: descriptor 0 is the PTY here: the standard library put it there before it calls this.

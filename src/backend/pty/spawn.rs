@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::backend::Scopes;
 use crate::backend::scope::SCOPE_DEADLINE;
+use crate::config::limits;
 use crate::shim::SOCKET;
 
 /// How often it is looked whether a shim in a scope listens.
@@ -103,8 +104,13 @@ fn alone(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // SAFETY: setsid is a plain system call, allowed between fork and exec.
-    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
+    // SAFETY: setrlimit and setsid are plain system calls, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            limits::restore()?;
+            Ok(rustix::process::setsid().map(drop)?)
+        })
+    };
     command
 }
 

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use super::settings::Settings;
 use crate::backend::BackendError;
 use crate::backend::scope::SCOPE_DEADLINE;
+use crate::config::limits;
 use crate::control::command::unaliased;
 use crate::journal::Nonce;
 
@@ -102,6 +103,8 @@ fn of(settings: &Settings, exe: &Path) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Not in the daemon's group, or a ^C typed to the daemon would end it too.
     command.process_group(0).kill_on_drop(true);
+    // SAFETY: setrlimit is a plain system call, allowed between fork and exec.
+    unsafe { command.pre_exec(limits::restore) };
     command
 }
 

@@ -91,15 +91,62 @@ async fn what_a_command_in_a_window_inherits_is_the_operators() {
     the_operators_limits_hold_and_nothing_else_is_inherited(Backend::Tmux).await;
 }
 
+/// What only the soft limits say, kas does not keep to and passes on as it was.
+async fn soft_limits_are_the_commands_alone(backend: Backend) {
+    let mut world = World::asleep(backend, "");
+    world.wrap(&["sh", "-c", "ulimit -S -n 300; ulimit -S -f 4096; exec \"$@\"", "sh"]);
+    world.start();
+    world.project("demo", "project: demo\ntasks: {}").await;
+    let (seen, _) = world.outcome("demo", "ulimit -S -n; ulimit -S -f; ulimit -H -f").await;
+    assert_eq!(seen.text(), "300\r\n4096\r\nunlimited\r\n");
+    let (_, done) = world.outcome("demo", "stty raw; yes | head -c 9000000; exit 3").await;
+    let told = (&done["exit_code"], &done["output_bytes"]);
+    assert_eq!(told, (&json!(3), &json!(9_000_000)), "{done}");
+    let (start, bytes) = world.transcript(done["id"].as_str().unwrap()).await;
+    assert_eq!((start, bytes.len()), (0, 9_000_000));
+    world.fsck();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soft_limit_costs_no_byte_pty() {
+    soft_limits_are_the_commands_alone(Backend::Pty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soft_limit_costs_no_byte_tmux() {
+    soft_limits_are_the_commands_alone(Backend::Tmux).await;
+}
+
+/// A limit below what a database needs is named, and nothing is made; a small stack is room enough.
+#[test]
+fn a_limit_that_is_too_low_is_named() {
+    let mut world = World::asleep(Backend::Pty, "");
+    world.wrap(&["sh", "-c", "ulimit -f 400; exec \"$@\"", "sh"]);
+    let (status, said) = world.start_in_vain();
+    assert!(
+        !status.success() && said.contains("`ulimit -f`, RLIMIT_FSIZE") && said.contains("204800"),
+        "{said}"
+    );
+    assert!(!world.state_dir().exists());
+    world.wrap(&["sh", "-c", "ulimit -s 256; ulimit -f 4096; exec \"$@\"", "sh"]);
+    world.start();
+    world.logged("files may not grow beyond this (the hard limit of `ulimit -f`, RLIMIT_FSIZE)");
+}
+
 /// A command that its file size limit ends, ends with the signal's own name; the daemon and the shim have the same limit and live.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_size_limit_ends_the_command_and_nobody_else() {
     let mut world = World::asleep(Backend::Pty, "");
-    // 2 MiB in blocks of 512 bytes: room for the database, not for the command's file nor for all of its output.
-    world.wrap(&["sh", "-c", "ulimit -S -f 4096; exec \"$@\"", "sh"]);
     world.start();
+    // 2 MiB, set from outside when the daemon has raised its own: room for the database, not for all of a command's output.
+    let limit = |current| {
+        let daemon = super::pid(u64::from(world.daemon_pid()));
+        let limit = rustix::process::Rlimit { current, maximum: None };
+        rustix::process::prlimit(Some(daemon), rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    limit(Some(2 << 20));
     world.project("demo", "project: demo\ntasks: {}").await;
-    let (_, done) = world.outcome("demo", "exec head -c 9000000 /dev/zero > big").await;
+    let (_, done) = world.outcome("demo", "ulimit -f 4096; exec head -c 9000000 /dev/zero > big").await;
     assert_eq!(
         (&done["state"], &done["signal"], &done["exit_code"]),
         (&json!("failed"), &json!("SIGXFSZ"), &json!(153))
@@ -108,12 +155,7 @@ async fn a_file_size_limit_ends_the_command_and_nobody_else() {
     let id = world.run_command("demo", "stty raw; yes | head -c 9000000").await;
     world.logged("a change waits for the database");
     world.get("/v1/status").await.expect(200);
-    rustix::process::prlimit(
-        Some(super::pid(u64::from(world.daemon_pid()))),
-        rustix::process::Resource::Fsize,
-        rustix::process::Rlimit { current: None, maximum: None },
-    )
-    .unwrap();
+    limit(None);
     let done = world.until_ended(&id).await;
     assert_eq!((&done["exit_code"], &done["output_bytes"]), (&json!(0), &json!(9_000_000)));
     assert_eq!(world.transcript(&id).await.1.len(), 9_000_000);
