@@ -15,7 +15,9 @@ pub enum BackendError {
     #[error("tmux did not answer within {} s", .0.as_secs())]
     TmuxHangs(Duration),
     /// A session of this name is there and is not kas's.
-    #[error("tmux session {0} exists and was not made by kas; rename it or end it")]
+    #[error(
+        "tmux session {0} is there, and nothing proves that a kas of this state directory made it: runs of its project go on PTYs; say `tmux rename-session -t ={0} other`, or end it"
+    )]
     Foreign(String),
     /// The shim could not be reached or told.
     #[error(transparent)]

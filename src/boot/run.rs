@@ -215,7 +215,7 @@ async fn backend(
     env: &Env,
     paths: &Paths,
 ) -> Result<(Resolved, Option<(Tmux, mpsc::Receiver<tmux::Report>)>), Error> {
-    let settings =
+    let mut settings =
         tmux::Settings::new(&config.task_runner, env, &paths.state_dir, config.limits.scrollback_lines);
     let probe = tmux::probe(&settings).await;
     let resolved = tmux::resolve(config.task_runner.backend, &probe)
@@ -223,6 +223,11 @@ async fn backend(
     tracing::info!("{}", resolved.log);
     if let Some(warning) = &resolved.warning {
         tracing::warn!("{warning}");
+    }
+    if resolved.backend == crate::model::BackendKind::Tmux
+        && let Err(error) = settings.identify()
+    {
+        tracing::warn!(%error, "the state directory has no mark of its own: sessions get one of its path, and are a stranger's when it is moved");
     }
     let (report, reports) = mpsc::channel(REPORTS);
     let found = probe.version().map(|version| (version.to_string(), Tmux::new(settings, version, report)));

@@ -153,7 +153,10 @@ impl Handle {
     /// What is to be said of the tmux server, in sentences.
     pub async fn tmux_notes(&self) -> Vec<String> {
         match &self.0.tmux {
-            Some(tmux) => tmux.notes().await,
+            Some(tmux) => {
+                let projects: Vec<_> = self.projects().into_iter().map(|project| project.id).collect();
+                tmux.notes(&projects).await
+            }
             None => Vec::new(),
         }
     }

@@ -3,7 +3,10 @@
 
 use super::oneshot::{self, Failure, Sequence};
 use super::probe::Version;
+use super::server::session_name;
 use super::settings::Settings;
+use crate::backend::BackendError;
+use crate::model::ProjectId;
 
 /// Hooks that run because of what kas does in its sessions, by its commands, its control clients and the ends of its runs (tmux(1), HOOKS;
 /// of tmux 3.2 to 3.7). An empty one on the session comes before the server's.
@@ -92,17 +95,35 @@ const EXIT_UNATTACHED: &str = "exit-unattached is on, so that the server ends wi
 const MANUAL_SIZE: &str = "window-size is manual for the whole server, and tmux below 3.7 dies of a new window then: runs go on PTYs; take it out of the configuration and say `tmux set-option -gw window-size latest`";
 
 /// What is to be said of the server that runs, in sentences; nothing of a server that is not there.
-pub(super) async fn notes(settings: &Settings, version: Version) -> Result<Vec<String>, Failure> {
+pub(super) async fn notes(
+    settings: &Settings,
+    version: Version,
+    projects: &[ProjectId],
+) -> Result<Vec<String>, Failure> {
+    let stranger = format!("#{{?{},,#{{session_name}}}}", settings.is_home());
     let options = ask(Sequence::default())
         .then(["show-options", "-s", "command-alias"])
         .then(["show-options", "-gv", "destroy-unattached"])
         .then(["show-options", "-gH"])
         .then(["show-options", "-gwH"]);
+    let sessions = Sequence::default().then(["list-sessions", "-F", &stranger]);
+    let strangers = match oneshot::read(settings, sessions).await {
+        Ok(answer) => strangers(&String::from_utf8_lossy(&answer), projects),
+        Err(Failure::NoServer | Failure::Missing(_)) => Vec::new(),
+        Err(other) => return Err(other),
+    };
     match oneshot::read(settings, options).await {
-        Ok(answer) => Ok(noted(&String::from_utf8_lossy(&answer), version)),
+        Ok(answer) => Ok([noted(&String::from_utf8_lossy(&answer), version), strangers].concat()),
         Err(Failure::NoServer) => Ok(Vec::new()),
         Err(other) => Err(other),
     }
+}
+
+/// Which projects have a session of their name that nothing proves to be kas's.
+fn strangers(names: &str, projects: &[ProjectId]) -> Vec<String> {
+    let is_there = |project: &&ProjectId| names.lines().any(|name| name == session_name(project));
+    let there = projects.iter().filter(is_there);
+    there.map(|project| BackendError::Foreign(session_name(project)).to_string()).collect()
 }
 
 fn noted(answer: &str, version: Version) -> Vec<String> {

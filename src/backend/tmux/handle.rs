@@ -110,9 +110,10 @@ impl Tmux {
         server::ping(self.settings()).await
     }
 
-    /// What is to be said of the server that runs: what it is set to that kas overrides, cannot override, or goes without it for.
-    pub async fn notes(&self) -> Vec<String> {
-        match guard::notes(self.settings(), self.0.shared.version).await {
+    /// What is to be said of the server that runs: what it is set to that kas overrides, cannot override, or goes without it for, and which
+    /// of these projects' sessions is a stranger's.
+    pub async fn notes(&self, projects: &[ProjectId]) -> Vec<String> {
+        match guard::notes(self.settings(), self.0.shared.version, projects).await {
             Ok(notes) => notes,
             Err(error) => vec![format!("the server cannot be asked what it is set to: {error}")],
         }
@@ -133,7 +134,8 @@ impl Tmux {
         Ok(window)
     }
 
-    /// The window of a live run, as a look found it, wherever the operator may have moved it; attaches the control client.
+    /// The window of a live run whose shim proved itself, as a look found it, wherever the operator may have moved it; attaches the control
+    /// client. A session that is the project's by this proof, and carries no mark of this state directory, gets it.
     pub async fn adopt_window(
         &self,
         project: &ProjectId,
@@ -143,6 +145,14 @@ impl Tmux {
         let (window, target) = scan.window_of(project, instance)?;
         let session = self.session_for(project);
         let _one_at_a_time = session.opening.lock().await;
+        if let Some(unmarked) = scan.unmarked_home(project, instance) {
+            match server::claim(self.settings(), project, unmarked).await {
+                Ok(()) => {
+                    tracing::info!(%project, "a session without this state directory's mark is the project's by its runs")
+                }
+                Err(error) => tracing::warn!(%project, %error, "the project's session could not be marked"),
+            }
+        }
         self.attach(&session, project, target).await;
         Some(window)
     }

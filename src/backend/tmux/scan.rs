@@ -31,13 +31,13 @@ const FIELDS: [&str; 6] = [
 ];
 
 /// The project of a session that a daemon of this state directory made.
-const PROJECT: &str = "#{?#{==:#{@kas-home},HOME},#{@kas-project},}";
+const PROJECT: &str = "#{?IS_HOME,#{@kas-project},}";
 
 /// Looks at all sessions and windows.
 pub(super) async fn scan(settings: &Settings) -> Result<Scan, BackendError> {
     let mark = Nonce::random()?.hex();
     let format: String = FIELDS.iter().flat_map(|field| [mark.as_str(), field]).collect();
-    let format = format.replace("HOME", settings.mark());
+    let format = format.replace("IS_HOME", &settings.is_home());
     let words = ["list-panes", "-a", "-f", OURS, "-F", &format];
     let answer = match oneshot::read(settings, Sequence::default().then(words)).await {
         Ok(answer) => answer,
@@ -114,6 +114,20 @@ impl Scan {
         self.window_of(project, instance).map(|(window, _)| (window.session_name, window.window_name))
     }
 
+    /// The session that is the project's by what lives in it, and carries no mark of this state directory: an older kas made it, or the
+    /// directory was moved. `proved` is a run whose shim showed its secret to this daemon. The session has its name, it holds that run's
+    /// window, and every run that lives in it was started from the same directory as that run.
+    pub(super) fn unmarked_home(&self, project: &ProjectId, proved: InstanceId) -> Option<SessionId> {
+        let live = || self.windows.iter().filter(|window| window.is_live);
+        let name = super::server::session_name(project);
+        let own = live().find(|window| window.instance == proved && window.session_name == name)?;
+        let place = started_from(own)?;
+        let session = self.sessions.iter().find(|session| session.session == own.session)?;
+        let is_unmarked = session.project.is_none() && session.server == own.server;
+        let mut beside = live().filter(|window| window.session == own.session);
+        (is_unmarked && beside.all(|window| started_from(window) == Some(place))).then_some(own.session)
+    }
+
     /// The live window of a run, in its project's session rather than in another, and the session whose control client is to show it.
     pub(super) fn window_of(
         &self,
@@ -137,6 +151,13 @@ impl Scan {
         let target = home.map_or((found.server, found.session), |home| (home.server, home.session));
         Some((window, target))
     }
+}
+
+/// The directory of instances that a run's window was started from: `kas shim DIR/<id>`.
+fn started_from(window: &FoundWindow) -> Option<&str> {
+    let (dir, rest) = window.command.rsplit_once(&format!("/{}", window.instance))?;
+    let (_, dir) = dir.rsplit_once(" shim ")?;
+    matches!(rest, "" | "\"").then_some(dir)
 }
 
 #[cfg(test)]
@@ -170,6 +191,26 @@ mod tests {
             .map(|it| (it.window_name.as_str(), it.is_live, it.command.as_str()))
             .collect();
         assert_eq!(windows, [("task dev\n", true, "kas shim /x"), ("moved", false, "kas shim /x")]);
+    }
+
+    #[test]
+    fn a_session_without_a_mark_is_the_projects_when_what_lives_in_it_proves_it() {
+        let (demo, run): (ProjectId, InstanceId) = ("demo".parse().unwrap(), RUN.parse().unwrap());
+        let other = "01HZX3KQ4RM8T9V0W1X2Y3Z4A6";
+        let (own, beside) =
+            (format!("/k/kas shim /old/instances/{RUN}"), format!("/k/kas shim /old/instances/{other}"));
+        let elsewhere = format!("/k/kas shim /other/instances/{other}");
+        let pane = |id, project, session, command| ["7 $1 @2 %2 0", id, project, session, "w", command];
+        let check = |panes: &[[&str; 6]], expect: Option<u32>| {
+            assert_eq!(look(panes).unmarked_home(&demo, run), expect.map(SessionId), "{panes:?}");
+        };
+        let keeper = ["7 $1 @1 %1 0", "keeper", "", "kaged-demo", "kas", "sh"];
+        check(&[keeper, pane(RUN, "", "kaged-demo", &own), pane(other, "", "kaged-demo", &beside)], Some(1));
+        check(&[keeper, pane(RUN, "", "kaged-demo", &own), pane(other, "", "kaged-demo", &elsewhere)], None);
+        check(&[keeper, pane(RUN, "demo", "kaged-demo", &own)], None);
+        check(&[keeper, pane(RUN, "", "my own", &own)], None);
+        check(&[keeper, pane(RUN, "", "kaged-demo", "vi")], None);
+        check(&[keeper, pane(other, "", "kaged-demo", &beside)], None);
     }
 
     #[test]

@@ -350,8 +350,7 @@ fn strange(answer: &[u8]) -> BackendError {
 
 /// A filter for the session of a project: `1` for one that was made for it by a daemon of this state directory.
 fn is_ours(settings: &Settings, project: &ProjectId) -> String {
-    let mark = settings.mark();
-    format!("#{{&&:#{{==:#{{@kas-project}},{project}}},#{{==:#{{@kas-home}},{mark}}}}}")
+    format!("#{{&&:#{{==:#{{@kas-project}},{project}}},{}}}", settings.is_home())
 }
 
 /// A filter for the pane of one run.
@@ -405,6 +404,19 @@ pub(super) async fn session_of(
         Some((ServerId::of(pid.parse().ok()?)?, SessionId(id(session, '$')?)))
     };
     Ok(lines.iter().find_map(found))
+}
+
+/// Marks a session as the project's, made by a daemon of this state directory.
+pub(super) async fn claim(
+    settings: &Settings,
+    project: &ProjectId,
+    session: SessionId,
+) -> Result<(), BackendError> {
+    let target = session.to_string();
+    let sequence = [("@kas-project", project.as_str()), ("@kas-home", settings.mark())]
+        .into_iter()
+        .fold(Sequence::default(), |it, (name, value)| it.then(["set-option", "-t", &target, name, value]));
+    gone_is_fine(oneshot::ask(settings, sequence).await)
 }
 
 /// Whether the server answers; that none runs is an answer.

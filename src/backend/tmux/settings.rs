@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,9 @@ use crate::journal::Nonce;
 /// What a server gets when its operator has no configuration.
 const MINIMAL: &str = include_str!("../../../tmux.conf.min");
 const MINIMAL_NAME: &str = "tmux.conf.min";
+/// The file in the state directory that holds its mark, and the directory it was made for.
+const IDENTITY: &str = "tmux.id";
+const MARK_DIGITS: usize = 16;
 
 /// Variables tmux is started with, besides `LC_*` and `XDG_*`. Everything else stays out: a server outlives the daemon, and what
 /// an operator opens in it must not see the daemon's secrets.
@@ -31,11 +34,13 @@ pub struct Settings {
     env: Vec<(OsString, OsString)>,
     state_dir: PathBuf,
     mark: String,
+    path_mark: String,
     history_limit: u32,
 }
 
 impl Settings {
-    /// Looks `tmux` up on `env`'s `PATH`. `state_dir` takes the configuration of servers whose operator has none; `history_limit` is in lines.
+    /// Looks `tmux` up on `env`'s `PATH`. `state_dir` takes the configuration of servers whose operator has none, and [`Settings::identify`]
+    /// gives it a mark; `history_limit` is in lines.
     #[must_use]
     pub fn new(task_runner: &TaskRunner, env: &Env, state_dir: &Path, history_limit: u64) -> Self {
         Self {
@@ -46,7 +51,8 @@ impl Settings {
             output: task_runner.tmux.output,
             env: env.vars().filter(|(name, _)| is_kept(name)).collect(),
             state_dir: state_dir.to_owned(),
-            mark: mark(state_dir),
+            mark: identity(state_dir).unwrap_or_else(|| path_mark(state_dir)),
+            path_mark: path_mark(state_dir),
             history_limit: u32::try_from(history_limit).unwrap_or(u32::MAX).min(i32::MAX as u32),
         }
     }
@@ -74,9 +80,32 @@ impl Settings {
         self.history_limit
     }
 
+    /// Gives the state directory a mark that stays with it where it is moved, if it has none. A copy gets another.
+    ///
+    /// # Errors
+    /// When it cannot be written; sessions are then marked with the directory's path.
+    pub fn identify(&mut self) -> io::Result<()> {
+        if identity(&self.state_dir).is_none() {
+            let mark = Nonce::random()?.hex()[..MARK_DIGITS].to_owned();
+            write_private(
+                &self.state_dir,
+                IDENTITY,
+                format!("{mark} {}\n", inode(&self.state_dir)?).as_bytes(),
+            )?;
+            self.mark = mark;
+        }
+        Ok(())
+    }
+
     /// What sessions of this state directory carry as `@kas-home`, so that no other daemon of the same user takes them for its own.
     pub(super) fn mark(&self) -> &str {
         &self.mark
+    }
+
+    /// A filter for sessions that a daemon of this state directory marked. An older kas marked them with the directory's path.
+    pub(super) fn is_home(&self) -> String {
+        let (mark, path) = (&self.mark, &self.path_mark);
+        format!("#{{||:#{{==:#{{@kas-home}},{mark}}},#{{==:#{{@kas-home}},{path}}}}}")
     }
 
     /// The words that choose the server.
@@ -113,8 +142,22 @@ impl Settings {
     }
 }
 
-/// Sixteen digits that stand for a state directory.
-fn mark(state_dir: &Path) -> String {
+/// The mark of a state directory, if it was written in this very directory and not where it was copied from.
+fn identity(state_dir: &Path) -> Option<String> {
+    let text = fs::read_to_string(state_dir.join(IDENTITY)).ok()?;
+    let (mark, place) = text.trim_end().split_once(' ')?;
+    let is_mark = mark.len() == MARK_DIGITS && mark.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_mark && place == inode(state_dir).ok()?).then(|| mark.to_owned())
+}
+
+/// What a directory keeps when it is moved within its file system, and no copy has.
+fn inode(dir: &Path) -> io::Result<String> {
+    let found = fs::metadata(dir)?;
+    Ok(format!("{}:{}", found.dev(), found.ino()))
+}
+
+/// The digits that stand for the path of a state directory.
+fn path_mark(state_dir: &Path) -> String {
     let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -129,11 +172,16 @@ fn write_minimal(dir: &Path) -> io::Result<PathBuf> {
     if fs::read(&path).is_ok_and(|found| found == MINIMAL.as_bytes()) {
         return Ok(path);
     }
-    // Several may do this at once.
-    let new = dir.join(format!("{MINIMAL_NAME}.{}", Nonce::random()?.hex()));
+    write_private(dir, MINIMAL_NAME, MINIMAL.as_bytes())
+}
+
+/// Writes a file whole or not at all. Several may do this at once.
+fn write_private(dir: &Path, name: &str, text: &[u8]) -> io::Result<PathBuf> {
+    let (path, new) = (dir.join(name), dir.join(format!("{name}.{}", Nonce::random()?.hex())));
     let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(MINIMAL.as_bytes())?;
-    fs::rename(&new, &path)?;
+    let written = file.write_all(text).and_then(|()| fs::rename(&new, &path));
+    // Nothing half-written stays.
+    written.inspect_err(|_| drop(fs::remove_file(&new)))?;
     Ok(path)
 }
 
@@ -165,6 +213,29 @@ mod tests {
         let names: Vec<_> = settings.env().iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "PATH", "LC_ALL", "XDG_STATE_HOME"]);
         assert_eq!(settings.exe(), None);
+    }
+
+    #[test]
+    fn a_mark_goes_with_its_directory_and_not_with_a_copy() {
+        let temp = tempfile::tempdir().unwrap();
+        let (here, there) = (temp.path().join("here"), temp.path().join("there"));
+        let of = |dir: &Path| {
+            let mut settings = settings(TmuxConfig::Min, dir, &[]);
+            settings.identify().unwrap();
+            settings.mark
+        };
+        fs::create_dir(&here).unwrap();
+        let mark = of(&here);
+        assert_ne!(mark, path_mark(&here));
+        assert_eq!(of(&here), mark);
+        fs::rename(&here, &there).unwrap();
+        assert_eq!(of(&there), mark);
+        fs::create_dir(&here).unwrap();
+        fs::copy(there.join(IDENTITY), here.join(IDENTITY)).unwrap();
+        let copy = of(&here);
+        assert!(copy != mark && copy == of(&here) && of(&there) == mark);
+        let mode = fs::metadata(there.join(IDENTITY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

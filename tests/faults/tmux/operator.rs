@@ -197,6 +197,9 @@ async fn a_session_of_anothers_is_neither_used_nor_ended() {
     let told = audited(&world, "task_runner.tmux_fallback").await;
     assert!(told[0]["error"].as_str().unwrap().contains("kaged-demo"), "{told:?}");
     assert_eq!(do_it(&world, &PANES), theirs);
+    let status = world.get("/v1/status").await.expect(200);
+    assert_eq!(status["tmux_notes"], json!([told[0]["error"]]));
+    assert!(told[0]["error"].as_str().unwrap().contains("rename-session -t =kaged-demo"), "{told:?}");
     talk.finish(&world).await;
     // Another daemon of the same user, with a home of its own, on the same tmux.
     let mut second = World::asleep(Backend::Tmux, "");
@@ -218,4 +221,64 @@ async fn a_session_of_anothers_is_neither_used_nor_ended() {
     assert!(do_it(&world, &PANES).starts_with(&theirs));
     second.fsck();
     bystanders.check(&world);
+}
+
+/// An older kas did not mark its sessions, or marked them with the path of its state directory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_an_older_kas_is_its_projects_by_the_runs_in_it() {
+    let mut world = World::new(Backend::Tmux);
+    let bystanders = Bystanders::of(&world);
+    world.project("demo", NO_TASKS).await;
+    let mut lasting = Talk::start(&world, "demo", TALK).await;
+    for mark in ["", "0123456789abcdef"] {
+        world.end(Signal::KILL);
+        do_it(&world, &["set-option", "-t", "=kaged-demo:", "@kas-home", mark]);
+        world.start();
+        lasting.viewer = Viewer::open(&world, "demo").await;
+        lasting.seen = lasting.viewer.watch(&lasting.id, json!({"from": 0, "mode": "interactive"})).await;
+        lasting.say("again").await;
+        let new = Talk::start(&world, "demo", TALK).await;
+        assert_eq!(world.instance(&new.id).await["backend"], "tmux", "{mark:?}");
+        new.finish(&world).await;
+        assert_eq!(world.get("/v1/status").await.expect(200)["tmux_notes"], json!([]));
+    }
+    assert_eq!(do_it(&world, &["list-sessions", "-F", "#{session_name}"]), "kaged-demo");
+    lasting.finish(&world).await;
+    bystanders.check(&world);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_stays_its_projects_where_the_state_directory_is_moved() {
+    let mut world = World::new(Backend::Tmux);
+    world.project("demo", NO_TASKS).await;
+    let lasting = Talk::start(&world, "demo", TALK).await.id;
+    for (turn, place) in ["moved", "moved-again"].into_iter().enumerate() {
+        let from = if turn == 0 { world.path(".local/state") } else { world.path("moved") };
+        world.end(Signal::KILL);
+        std::fs::rename(from, world.path(place)).unwrap();
+        world.set_env("XDG_STATE_HOME", world.path(place).to_str().unwrap());
+        world.start();
+        if turn == 0 {
+            // The second time nothing but the session that is kept is left to prove anything.
+            let stopped = world.stop(&lasting).await;
+            assert_eq!(stopped["state"], "stopped", "{stopped}");
+        }
+        let new = Talk::start(&world, "demo", TALK).await;
+        assert_eq!(world.instance(&new.id).await["backend"], "tmux", "{place}");
+        new.finish(&world).await;
+    }
+    assert_eq!(do_it(&world, &["list-sessions", "-F", "#{session_name}"]), "kaged-demo");
+    let mut check = world.kas_command(&["debug", "fsck"]);
+    check.env("XDG_STATE_HOME", world.path("moved-again"));
+    let checked = crate::harness::Done::of(check);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    // A copy is another state directory, and the session is not its own.
+    world.end(Signal::TERM);
+    let copied = world.command("cp", &["-a", "moved-again", "copy"]).status().unwrap();
+    assert!(copied.success());
+    world.set_env("XDG_STATE_HOME", world.path("copy").to_str().unwrap());
+    world.start();
+    let new = Talk::start(&world, "demo", TALK).await;
+    assert_eq!(world.instance(&new.id).await["backend"], "pty");
+    new.finish(&world).await;
 }
