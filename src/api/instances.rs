@@ -6,6 +6,7 @@ use axum::response::Response;
 
 use super::error::{invalid, json, not_found};
 use super::request::Request;
+use super::tasks::idempotency_key;
 use super::wire::{self, Instance, List, Nothing};
 use crate::daemon::{Answer, InstanceFilter};
 use crate::model::{Actor, RunState};
@@ -65,8 +66,9 @@ pub(super) async fn stop(mut request: Request) -> Answer<Response> {
 /// POST `/tasks/:tid/restart`
 pub(super) async fn restart(mut request: Request) -> Answer<Response> {
     let id = request.instance()?;
+    let key = idempotency_key(request.headers())?;
     request.json::<Nothing>().await?;
-    let instance = request.api.handle.restart(request.actor()?, id).await?;
+    let instance = request.api.handle.restart(request.actor()?, id, key).await?;
     Ok(json(StatusCode::ACCEPTED, &wire::Instance::from(&instance)))
 }
 

@@ -43,7 +43,8 @@ pub(super) async fn confirm(mut request: Request) -> Answer<Response> {
     })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+/// The caller's own name for a launch, if the request has one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=KEY_LIMIT).contains(&text.len()));

@@ -1,7 +1,10 @@
 //! What callers want changed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::handle::{Answer, Handle, internal, not_found};
 use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
@@ -9,7 +12,7 @@ use super::projects::read_new;
 use super::refusal::{Code, Refusal};
 use super::step::history_of;
 use super::view::{Confirmed, LaunchRequest, Launched, ProjectSummary, ReloadReport, What};
-use crate::config::{CwdError, project_cwd};
+use crate::config::{CwdError, project_cwd, recorded_cwd};
 use crate::model::{Actor, Definition, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::project::TaskDef;
 use crate::store::IdempotencyKey;
@@ -29,14 +32,12 @@ impl Handle {
         request: LaunchRequest,
     ) -> Answer<Launched> {
         let project = self.fresh(project).await?;
-        if let Some(key) = &request.idempotency_key {
-            let key = IdempotencyKey { operator: actor.operator.clone(), key: key.clone() };
-            let earlier = self.0.store.earlier(project.id.clone(), key, TimeMs::now()).await?;
-            if let Some(earlier) = earlier {
-                return Ok(Launched::Instance(Box::new(super::perform::earlier_run(earlier)?)));
-            }
+        let operator = actor.operator.clone();
+        let key = request.idempotency_key.clone().map(|key| IdempotencyKey { operator, key });
+        if let Some(earlier) = self.earlier(&project.id, key).await? {
+            return Ok(Launched::Instance(Box::new(earlier)));
         }
-        not_moved(&project)?;
+        not_moved(&project.path)?;
         let (plan, asks) = self.plan(&project, request)?;
         let ask = if asks { Some(random_id()?) } else { None };
         let (actor, plan) = (actor.clone(), Box::new(plan));
@@ -89,7 +90,7 @@ impl Handle {
         proceed: bool,
     ) -> Answer<Confirmed> {
         let project = self.fresh(project).await?;
-        not_moved(&project)?;
+        not_moved(&project.path)?;
         let asking = project.tasks.iter().filter(|task| task.confirm);
         let now = asking
             .filter_map(|task| Some((task.name.clone(), definition(&project, task, Size::DEFAULT).ok()?)));
@@ -154,39 +155,52 @@ impl Handle {
         }
     }
 
-    /// Stops if needed, then launches the same definition again; answers the new instance.
+    /// Stops if needed, then launches the same definition again; answers the new instance, once it is recorded and the old one is over. What is
+    /// refused leaves the old one as it is.
     ///
     /// # Errors
-    /// As [`Handle::launch`].
-    pub async fn restart(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
-        let record = self.0.store.run(id).await?.ok_or_else(|| not_found(&format!("instance {id}")))?;
+    /// As [`Handle::launch`]; `conflict` while the same is being restarted; `unavailable` when nobody here can end the old one, or when it
+    /// lives on: then the new one begins as soon as the old one is over.
+    pub async fn restart(&self, actor: &Actor, id: InstanceId, key: Option<String>) -> Answer<Instance> {
+        let named = key.clone().map(|key| IdempotencyKey { operator: actor.operator.clone(), key });
+        let Some(record) = self.0.store.run(id).await? else {
+            // The run may have been culled since its restart.
+            let earlier = match named {
+                Some(key) => self.0.store.restarted(id, key, TimeMs::now()).await?,
+                None => None,
+            };
+            return earlier.map(|it| it.run.instance).ok_or_else(|| not_found(&format!("instance {id}")));
+        };
         let (old, definition) = (record.run.instance, record.definition);
-        let project = self.known(&old.project_id)?;
-        not_moved(&project)?;
-        if !old.state.is_terminal() {
-            match self.stop(actor, id).await {
-                Err(refusal) if refusal.code != Code::Conflict => return Err(refusal),
-                Ok(_) | Err(_) => {}
-            }
+        if let Some(earlier) = self.earlier(&old.project_id, named).await? {
+            return Ok(earlier);
         }
-        let below = definition.cwd.strip_prefix(&project.path).ok().and_then(Path::to_str);
-        in_project(&project, Some(below.unwrap_or(&definition.cwd.to_string_lossy())))?;
-        let plan = Plan {
+        let project = self.known(&old.project_id)?;
+        same_directory(&project.path, &definition.cwd)?;
+        self.may_end(id)?;
+        let plan = Box::new(Plan {
             id: self.new_id()?,
             project: old.project_id,
             task: old.task_name,
             definition,
             history: old.history,
             restarted_from: Some(id),
-            idempotency_key: None,
-        };
-        let (actor, plan) = (actor.clone(), Box::new(plan));
+            idempotency_key: key,
+        });
+        let actor = actor.clone();
         let Reply::Launched(Launched::Instance(instance)) =
-            self.ask(|reply| Input::Launch { reply, actor, plan, ask: None }).await?
+            self.over(&[id], self.ask(|reply| Input::Restart { reply, actor, plan })).await?
         else {
             return Err(unexpected());
         };
         Ok(*instance)
+    }
+
+    /// The first run of a key that was used before.
+    async fn earlier(&self, project: &ProjectId, key: Option<IdempotencyKey>) -> Answer<Option<Instance>> {
+        let Some(key) = key else { return Ok(None) };
+        let earlier = self.0.store.earlier(project.clone(), key, TimeMs::now()).await?;
+        earlier.map(super::perform::earlier_run).transpose()
     }
 
     /// Deletes an ended instance: window, record, transcript.
@@ -301,12 +315,29 @@ fn no_cwd(error: &CwdError) -> Refusal {
 }
 
 /// Refuses to launch anything, whatever it is, in a project whose registered directory is reached through a link now.
-fn not_moved(project: &Project) -> Answer<()> {
-    match project_cwd(&project.path, None) {
+fn not_moved(root: &Path) -> Answer<()> {
+    match project_cwd(root, None) {
         Err(error @ CwdError::Moved { .. }) => Err(no_cwd(&error)),
         // What else is wrong with it is told of what is to be launched.
         Ok(_) | Err(CwdError::NotFound { .. } | CwdError::OutsideProject { .. }) => Ok(()),
     }
+}
+
+/// Proves that the directory of a definition that was recorded is still there and in the project, as it is proved again when its gate opens.
+pub(super) fn same_directory(root: &Path, cwd: &Path) -> Answer<()> {
+    not_moved(root)?;
+    let outside = || Errno::XDEV;
+    let found = cwd.strip_prefix(root).map_err(|_| outside()).and_then(|below| recorded_cwd(root, below));
+    found.map(drop).map_err(|errno| {
+        let dir = cwd.display();
+        let (message, reason) = match errno {
+            Errno::XDEV | Errno::LOOP => {
+                (format!("the directory {dir} leads out of the project"), "cwd_outside_project")
+            }
+            _ => (format!("the directory {dir} cannot be used: {}", io::Error::from(errno)), "cwd_not_found"),
+        };
+        Refusal::new(Code::InvalidRequest, message).reason(reason)
+    })
 }
 
 /// An id nobody can guess.

@@ -83,6 +83,11 @@ pub enum RunEffect {
         /// What happened.
         events: Vec<NewEvent>,
     },
+    /// Take away what an earlier daemon made for it and did not begin: its directory, its window.
+    Clear {
+        /// Its project.
+        project: ProjectId,
+    },
     /// Start its shim, up to the gate; ends in `Input::Spawned`.
     Spawn {
         /// What to run.

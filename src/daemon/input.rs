@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::refusal::Refusal;
 use super::view::{Confirmed, Launched, ProjectSummary};
 use crate::journal::ExitRecord;
-use crate::model::{Actor, BackendKind, Definition, ErrorWord, Instance, InstanceId, ProjectId, TaskName};
+use crate::model::{
+    Actor, BackendKind, Definition, ErrorWord, Instance, InstanceId, ProjectId, RunState, TaskName, TimeMs,
+};
 use crate::policy::TaskLimits;
 use crate::project::{Problem, TaskDef};
 
@@ -48,6 +50,35 @@ pub struct Plan {
     pub restarted_from: Option<InstanceId>,
     /// The caller's key against launching twice.
     pub idempotency_key: Option<String>,
+}
+
+impl Plan {
+    /// The run as it is recorded before anything of it is started.
+    #[must_use]
+    pub fn instance(&self, backend: BackendKind, operator: &str, now: TimeMs) -> Instance {
+        Instance {
+            id: self.id,
+            project_id: self.project.clone(),
+            task_name: self.task.clone(),
+            command: self.definition.command.clone(),
+            cwd: self.definition.cwd.clone(),
+            state: RunState::Starting,
+            backend,
+            tmux_session: None,
+            tmux_window: None,
+            pid: None,
+            exit: None,
+            error: None,
+            error_text: None,
+            launched_at: now,
+            exited_at: None,
+            stopped_at: None,
+            launched_by: operator.to_owned(),
+            output_bytes: 0,
+            restarted_from: self.restarted_from,
+            history: self.history,
+        }
+    }
 }
 
 /// A project as the orchestrator knows it.
@@ -132,6 +163,22 @@ pub enum Input {
         plan: Box<Plan>,
         /// The id to ask a person under, when the task wants a yes first.
         ask: Option<String>,
+    },
+    /// A caller wants the run that the plan is a restart of ended, if it is not over, and launched again.
+    Restart {
+        /// Who waits.
+        reply: ReplyId,
+        /// Who asks.
+        actor: Actor,
+        /// What to run; its directory was found to be there.
+        plan: Box<Plan>,
+    },
+    /// A launch was recorded, and an earlier daemon provably went away before it began.
+    Begin {
+        /// What to run.
+        plan: Box<Plan>,
+        /// Why it cannot be run any more, where that is so.
+        refused: Option<String>,
     },
     /// A caller answers a question.
     Confirm {

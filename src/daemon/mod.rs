@@ -17,6 +17,7 @@ mod projects;
 mod reads;
 mod refusal;
 mod replies;
+mod restart;
 mod resume;
 mod run;
 mod start;

@@ -1,7 +1,7 @@
 //! From a decision about a found run to what is done about it. Pure, so that a simulation does what the daemon does.
 
 use super::input::{Reached, ShimReport};
-use crate::journal::{Cause, ExitRecord};
+use crate::journal::{Cause, Ending, ExitRecord};
 use crate::lifecycle::{Decision, Run, Server};
 use crate::model::ErrorWord;
 
@@ -10,6 +10,8 @@ use crate::model::ErrorWord;
 pub enum Resume {
     /// The orchestrator is told.
     Tell(Box<ShimReport>),
+    /// It never began: the orchestrator begins it.
+    Begin,
     /// It is looked at again later.
     LookAgain,
     /// It is over: its shim is sent away, then its directory goes.
@@ -40,6 +42,7 @@ pub fn resume(
         Decision::Finish(..) => match (end, shim) {
             // The stop is carried out although the command has ended: others of its tree may live.
             (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
+            (Some(end), None) if waited_in_vain(&end) => Resume::Begin,
             (Some(end), _) => tell(end_report(end, tmux == Server::Down)),
             (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost, None)),
         },
@@ -50,6 +53,7 @@ pub fn resume(
             None => Resume::LookAgain,
         },
         Decision::Lost { word, end: None, .. } => tell(ShimReport::Lost(*word, None)),
+        Decision::Begin(_) => Resume::Begin,
         Decision::NeverStarted(_) => tell(ShimReport::Lost(ErrorWord::SpawnFailed, None)),
         Decision::EndTree(_) | Decision::Wait(_) => Resume::LookAgain,
         Decision::EndShim(_) => Resume::EndShim,
@@ -61,6 +65,12 @@ pub fn resume(
         | Decision::OrphanWindow(_)
         | Decision::OrphanSession(_) => Resume::Leave,
     }
+}
+
+/// Whether a shim left its gate because no daemon came to open it: its command never ran.
+#[must_use]
+pub(super) fn waited_in_vain(record: &ExitRecord) -> bool {
+    record.ending == Ending::NeverStarted && record.cause == Cause::Itself
 }
 
 /// How an end is told: a window that closed under a run closed with its server when that is gone.

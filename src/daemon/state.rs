@@ -1,6 +1,6 @@
 //! What the orchestrator knows: projects, and the runs that are not over. Ended runs are the store's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
@@ -35,6 +35,8 @@ pub enum Phase {
         /// Whether it is the answer to a question.
         confirmed: bool,
     },
+    /// It is recorded, and nothing of it is started: the run that it replaces is not over, or its turn after a start has not come.
+    Due,
     /// Its shim is being started.
     Spawning,
     /// The command was let go, and runs or is about to.
@@ -54,12 +56,15 @@ pub struct Live {
     pub phase: Phase,
     /// Who waits for its end.
     pub waiting: Vec<ReplyId>,
-    /// Who asked for the same launch, by its key, while its row is being written.
+    /// Who else is told of the launch: who asked for the same by its key while its row was being written, and of a replacement whoever waits
+    /// until the run that it replaces is over.
     pub also: Vec<ReplyId>,
     /// Who wants it deleted once its end is stored.
     pub deleting: Vec<ReplyId>,
     /// Why it is being ended, where no operator asked for that.
     pub given_up: Option<ErrorWord>,
+    /// The run in whose place it is launched, while that is not over; nothing of this one is started before.
+    pub replaces: Option<InstanceId>,
 }
 
 impl State {
@@ -82,9 +87,17 @@ impl State {
         self.running().filter(|instance| instance.project_id == *project).count()
     }
 
-    /// Runs that are starting or running.
+    /// Runs that are starting or running, but for those that make room for their replacement: the two have one place.
     pub fn running(&self) -> impl Iterator<Item = &Instance> {
-        self.live.values().map(|live| &live.run.instance).filter(|instance| !instance.state.is_terminal())
+        self.places().map(|live| &live.run.instance)
+    }
+
+    /// The same as they are held.
+    pub fn places(&self) -> impl Iterator<Item = &Live> {
+        let open = |live: &&Live| !live.run.instance.state.is_terminal();
+        let replaced: BTreeSet<_> =
+            self.live.values().filter(open).filter_map(|live| live.replaces).collect();
+        self.live.values().filter(open).filter(move |live| !replaced.contains(&live.run.instance.id))
     }
 
     /// Whether a project has a run that is not over, or whose end is not stored.
@@ -98,14 +111,27 @@ impl Live {
     /// A recorded run that goes on after the daemon was away.
     #[must_use]
     pub const fn resumed(run: Run) -> Self {
+        Self::at(run, None, Phase::Running)
+    }
+
+    /// A recorded run that the daemon was away before it began.
+    #[must_use]
+    pub const fn due(run: Run) -> Self {
+        Self::at(run, None, Phase::Due)
+    }
+
+    /// A run of which nobody wants anything.
+    #[must_use]
+    pub const fn at(run: Run, plan: Option<Plan>, phase: Phase) -> Self {
         Self {
             run,
-            plan: None,
-            phase: Phase::Running,
+            plan,
+            phase,
             waiting: Vec::new(),
             also: Vec::new(),
             deleting: Vec::new(),
             given_up: None,
+            replaces: None,
         }
     }
 

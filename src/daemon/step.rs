@@ -10,6 +10,7 @@ use super::input::{
     SpawnFailure,
 };
 use super::refusal::{Code, Refusal};
+use super::restart::{after, begin_again, replace, restart};
 use super::state::{Live, Phase, State};
 use super::view::{ConfirmRequired, Confirmed, Launched};
 use crate::journal::{Cause, Ending, ExitRecord};
@@ -25,8 +26,10 @@ use crate::store::NewEvent;
 pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
     match input {
         Input::Launch { reply, actor, plan, ask } => launch(state, reply, &actor, *plan, ask, now),
+        Input::Restart { reply, actor, plan } => restart(state, reply, &actor, *plan, now),
+        Input::Begin { plan, refused } => begin_again(state, *plan, refused, now),
         Input::Confirm { reply, actor, given } => confirm(state, reply, &actor, *given, now),
-        Input::Recorded { id, result } => recorded(state, id, result),
+        Input::Recorded { id, result } => recorded(state, id, result, now),
         Input::Spawned { id, result } => spawned(state, id, result, now),
         Input::Shim { id, report } => shim(state, id, report, now),
         Input::Finished { id, result } => finished(state, id, result),
@@ -47,7 +50,7 @@ pub fn step(state: &mut State, input: Input, now: TimeMs) -> Vec<Effect> {
     }
 }
 
-fn answer(to: ReplyId, answer: Result<Reply, Refusal>) -> Vec<Effect> {
+pub(super) fn answer(to: ReplyId, answer: Result<Reply, Refusal>) -> Vec<Effect> {
     vec![Effect::Reply { to, answer: Box::new(answer) }]
 }
 
@@ -68,7 +71,7 @@ fn launch(
     if let Some(same) = state.live.values_mut().find(|live| live.is_launch_of(&plan, &actor.operator)) {
         return launched_before(same, reply);
     }
-    if let Err(refusal) = may_launch(state, &plan.project, &actor.operator) {
+    if let Err(refusal) = may_launch(state, &plan.project, &actor.operator, |_| false) {
         return answer(reply, Err(refusal));
     }
     match (ask, &plan.task) {
@@ -76,12 +79,14 @@ fn launch(
             let task = task.clone();
             answer(reply, Ok(Reply::Launched(question(state, actor, (confirm_id, task), plan, now))))
         }
-        (None, _) | (_, None) => begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, now),
+        (None, _) | (_, None) => {
+            begin(state, Phase::Recording { reply, confirmed: false }, actor, plan, None, now)
+        }
     }
 }
 
 /// The same launch once more, by its key: the first one's answer, as soon as there is one.
-fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
+pub(super) fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
     if live.is_recorded() {
         let instance = Box::new(live.run.instance.clone());
         return answer(reply, Ok(Reply::Launched(Launched::Instance(instance))));
@@ -90,16 +95,24 @@ fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
     Vec::new()
 }
 
-fn may_launch(state: &State, project: &ProjectId, operator: &str) -> Result<(), Refusal> {
+/// Whether there is room for one more run; those that are `gone` by then hold no place.
+pub(super) fn may_launch(
+    state: &State,
+    project: &ProjectId,
+    operator: &str,
+    gone: impl Fn(&Live) -> bool,
+) -> Result<(), Refusal> {
     if !state.projects.contains_key(project) {
         return Err(no_such("project", project));
     }
     if state.removing.contains_key(project) {
         return Err(being_removed(project));
     }
-    let mine = |run: &&Instance| run.launched_by == operator;
-    let load =
-        Load { in_project: state.running_in(project), of_operator: state.running().filter(mine).count() };
+    let counted = || state.places().filter(|live| !gone(live)).map(|live| &live.run.instance);
+    let load = Load {
+        in_project: counted().filter(|run| run.project_id == *project).count(),
+        of_operator: counted().filter(|run| run.launched_by == operator).count(),
+    };
     state.limits.allow(load).map_err(|over| {
         Refusal::new(Code::RateLimited, sentence(&over)).reason(over.word()).detail("limit", over.limit())
     })
@@ -144,7 +157,7 @@ fn confirm(
     if let Err(rejected) = question.matches(defined) {
         return answer(reply, Err(rejection(rejected)));
     }
-    if let Err(refusal) = may_launch(state, &given.project, &actor.operator) {
+    if let Err(refusal) = may_launch(state, &given.project, &actor.operator, |_| false) {
         return answer(reply, Err(refusal));
     }
     let tasks = state.projects.get(&given.project).map(|project| project.tasks.clone()).unwrap_or_default();
@@ -158,7 +171,7 @@ fn confirm(
         restarted_from: None,
         idempotency_key: None,
     };
-    begin(state, Phase::Recording { reply, confirmed: true }, actor, plan, now)
+    begin(state, Phase::Recording { reply, confirmed: true }, actor, plan, None, now)
 }
 
 fn rejection(rejected: Rejected) -> Refusal {
@@ -183,48 +196,27 @@ fn sentence(error: &impl std::fmt::Display) -> String {
     format!("{first}{}.", chars.as_str())
 }
 
-fn begin(state: &mut State, phase: Phase, actor: &Actor, plan: Plan, now: TimeMs) -> Vec<Effect> {
-    let instance = new_instance(&plan, state.backend, &actor.operator, now);
-    let run = Run::new(instance.clone());
-    let live = Live {
-        run,
-        plan: Some(plan.clone()),
-        phase,
-        waiting: Vec::new(),
-        also: Vec::new(),
-        deleting: Vec::new(),
-        given_up: None,
-    };
-    state.live.insert(plan.id, live);
+/// Takes a place, and has the launch recorded.
+pub(super) fn begin(
+    state: &mut State,
+    phase: Phase,
+    actor: &Actor,
+    plan: Plan,
+    replaces: Option<InstanceId>,
+    now: TimeMs,
+) -> Vec<Effect> {
+    let instance = plan.instance(state.backend, &actor.operator, now);
+    let live = Live::at(Run::new(instance.clone()), Some(plan.clone()), phase);
+    state.live.insert(plan.id, Live { replaces, ..live });
     vec![RunEffect::RecordLaunch { instance, plan: plan.clone() }.on(plan.id)]
 }
 
-fn new_instance(plan: &Plan, backend: BackendKind, operator: &str, now: TimeMs) -> Instance {
-    Instance {
-        id: plan.id,
-        project_id: plan.project.clone(),
-        task_name: plan.task.clone(),
-        command: plan.definition.command.clone(),
-        cwd: plan.definition.cwd.clone(),
-        state: RunState::Starting,
-        backend,
-        tmux_session: None,
-        tmux_window: None,
-        pid: None,
-        exit: None,
-        error: None,
-        error_text: None,
-        launched_at: now,
-        exited_at: None,
-        stopped_at: None,
-        launched_by: operator.to_owned(),
-        output_bytes: 0,
-        restarted_from: plan.restarted_from,
-        history: plan.history,
-    }
-}
-
-fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, Refusal>) -> Vec<Effect> {
+fn recorded(
+    state: &mut State,
+    id: InstanceId,
+    result: Result<Option<Instance>, Refusal>,
+    now: TimeMs,
+) -> Vec<Effect> {
     let Some(live) = state.live.get_mut(&id) else { return Vec::new() };
     let Phase::Recording { reply, confirmed } = live.phase else { return Vec::new() };
     let done = |instance: Instance| match confirmed {
@@ -239,18 +231,27 @@ fn recorded(state: &mut State, id: InstanceId, result: Result<Option<Instance>, 
         Err(refusal) => Some(Err(refusal)),
     };
     if let Some(instead) = first {
-        let project = live.run.instance.project_id.clone();
-        let waiting = state.live.remove(&id).map(|live| live.waiting).unwrap_or_default();
-        let gone = waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
-        return tell(instead).chain(gone).chain(removal(state, project)).collect();
+        let Some(live) = state.live.remove(&id) else { return Vec::new() };
+        let next = after(state, &live);
+        let gone = live.waiting.into_iter().flat_map(|to| answer(to, Err(no_such("instance", &id))));
+        let rest = removal(state, live.run.instance.project_id);
+        return tell(instead).chain(gone).chain(next).chain(rest).collect();
     }
-    live.phase = Phase::Spawning;
+    if live.replaces.is_some() {
+        live.also = asked;
+        return replace(state, id, now);
+    }
     let mut effects: Vec<Effect> = tell(Ok(done(live.run.instance.clone()))).collect();
-    if let Some(plan) = &live.plan {
-        let backend = live.run.instance.backend;
-        effects.push(RunEffect::Spawn { plan: plan.clone(), backend }.on(plan.id));
-    }
+    effects.extend(start(live));
     effects
+}
+
+/// Starts the shim of what is recorded.
+pub(super) fn start(live: &mut Live) -> Option<Effect> {
+    live.phase = Phase::Spawning;
+    let (plan, backend) = (live.plan.clone()?, live.run.instance.backend);
+    let id = plan.id;
+    Some(RunEffect::Spawn { plan, backend }.on(id))
 }
 
 // ---- the shim's reports
@@ -393,7 +394,7 @@ fn change(live: &Live, events: Vec<NewEvent>) -> Effect {
 }
 
 /// Moves a run to its end and has its record and transcript stored.
-fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs) -> Vec<Effect> {
+pub(super) fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs) -> Vec<Effect> {
     let next = match lifecycle::transition(&live.run, event, now) {
         Ok(next) => next,
         Err(refused) => {
@@ -409,6 +410,7 @@ fn finish(live: &mut Live, event: Event, record: Option<ExitRecord>, now: TimeMs
 
 fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> Vec<Effect> {
     let Some(live) = state.live.remove(&id) else { return Vec::new() };
+    let next = after(state, &live);
     let instance = live.run.instance;
     let reply = result.map(|()| Reply::Instance(Box::new(instance.clone())));
     let mut effects: Vec<Effect> = live.waiting.iter().flat_map(|to| answer(*to, reply.clone())).collect();
@@ -425,6 +427,8 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
             spared: id,
         });
     }
+    // Once whoever stopped it was told, and before its replacement is.
+    effects.extend(next);
     effects.extend(removal(state, instance.project_id));
     effects
 }
@@ -449,19 +453,20 @@ fn stop(state: &mut State, reply: ReplyId, actor: &Actor, id: InstanceId, now: T
     }
     // One that is being stopped already is told to everybody who asks when its end is stored.
     live.waiting.push(reply);
-    ask_to_stop(live, actor, now)
+    ask_to_stop(live, &actor.operator, now)
 }
 
 /// Records the wish before anything is signalled, then ends the tree if there is one.
-fn ask_to_stop(live: &mut Live, actor: &Actor, now: TimeMs) -> Vec<Effect> {
+pub(super) fn ask_to_stop(live: &mut Live, by: &str, now: TimeMs) -> Vec<Effect> {
     let asked_before = live.run.stop.is_some();
-    let event = Event::StopRequested { by: actor.operator.clone() };
+    let event = Event::StopRequested { by: by.to_owned() };
     let Ok(next) = lifecycle::transition(&live.run, event, now) else { return Vec::new() };
     live.run = next.run;
     let id = live.run.instance.id;
     match live.phase {
         _ if asked_before => Vec::new(),
         Phase::Recording { .. } | Phase::Spawning | Phase::Finishing => Vec::new(),
+        Phase::Due => finish(live, Event::TreeGone, None, now),
         Phase::Running => vec![change(live, Vec::new()), Effect::StopTree(id)],
     }
 }
@@ -542,7 +547,7 @@ fn remove_project(
         return vec![Effect::RemoveProject { reply, id }];
     }
     let its_own = state.live.values_mut().filter(|live| live.run.instance.project_id == id);
-    its_own.flat_map(|live| ask_to_stop(live, actor, now)).collect()
+    its_own.flat_map(|live| ask_to_stop(live, &actor.operator, now)).collect()
 }
 
 fn project_removed(
@@ -707,6 +712,7 @@ mod tests {
                     let kinds: Vec<_> = events.iter().map(|event| event.kind.word()).collect();
                     format!("record {} {}", run.instance.state, kinds.join(","))
                 }
+                RunEffect::Clear { .. } => "clear".to_owned(),
                 RunEffect::Spawn { backend, .. } => format!("spawn {backend}"),
                 RunEffect::OpenGate => "open gate".to_owned(),
                 RunEffect::Abort => "abort".to_owned(),
@@ -794,7 +800,7 @@ mod tests {
     fn a_repeated_key_answers_the_first_run_and_starts_nothing() {
         let mut state = state(BackendKind::Pty);
         launch_in(&mut state, 1, "demo");
-        let first = new_instance(&plan(9, "demo"), BackendKind::Pty, "ada", NOW);
+        let first = plan(9, "demo").instance(BackendKind::Pty, "ada", NOW);
         let recorded = step(&mut state, Input::Recorded { id: id(1), result: Ok(Some(first)) }, NOW);
         assert_eq!(words(&recorded), ["reply 1 ok"]);
         assert!(state.live.is_empty());
@@ -986,7 +992,7 @@ mod tests {
             id: id(1),
             report: ShimReport::Reached(Reached { at_gate, pid, window: None }),
         };
-        let run = Run::new(new_instance(&plan(1, "demo"), BackendKind::Pty, "ada", NOW));
+        let run = Run::new(plan(1, "demo").instance(BackendKind::Pty, "ada", NOW));
         state.live.insert(id(1), Live::resumed(run));
         assert_eq!(words(&step(&mut state, reached(true, None), NOW)), ["record starting ", "open gate"]);
         assert_eq!(words(&step(&mut state, reached(false, Some(7)), NOW)), ["record running task.launched"]);
@@ -1057,5 +1063,105 @@ mod tests {
         assert!(step(&mut state, read(), NOW).is_empty());
         let project = &state.projects[&demo()];
         assert_eq!((project.tasks.len(), project.problems.len()), (1, 1));
+    }
+
+    fn restart_in(state: &mut State, n: u128, old: u128) -> Vec<Effect> {
+        let plan = Box::new(Plan { restarted_from: Some(id(old)), ..*plan(n, "demo") });
+        step(state, Input::Restart { reply: ReplyId(n as u64), actor: ada(), plan }, NOW)
+    }
+
+    fn record_and_finish(state: &mut State, n: u128) -> Vec<Effect> {
+        let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Stop));
+        step(state, Input::Shim { id: id(n), report: ended }, NOW);
+        step(state, Input::Finished { id: id(n), result: Ok(()) }, NOW)
+    }
+
+    #[test]
+    fn a_restart_is_checked_and_recorded_before_anything_is_stopped() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        running(&mut state, 2);
+        state.limits.per_project = 1;
+        assert_eq!(words(&restart_in(&mut state, 3, 1)), ["reply 3 task_limit"]);
+        assert!(state.live[&id(1)].run.stop.is_none());
+        // Where two may run, the replacement takes the place of the run that it replaces.
+        state.limits.per_project = 2;
+        assert_eq!(words(&restart_in(&mut state, 4, 1)), ["record launch"]);
+        assert_eq!(words(&launch_in(&mut state, 5, "demo")), ["reply 5 task_limit"]);
+        let failed = Err(Refusal::new(Code::Unavailable, "no").reason("store"));
+        let refused = step(&mut state, Input::Recorded { id: id(4), result: failed }, NOW);
+        assert_eq!(words(&refused), ["reply 4 store"]);
+        assert!(state.live[&id(1)].run.stop.is_none());
+
+        assert_eq!(words(&restart_in(&mut state, 6, 1)), ["record launch"]);
+        assert_eq!(words(&restart_in(&mut state, 7, 1)), ["reply 7 restarting"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(6), result: Ok(None) }, NOW);
+        assert_eq!(words(&recorded), ["record running ", "stop tree"]);
+        assert_eq!(words(&restart_in(&mut state, 8, 1)), ["reply 8 restarting"]);
+        assert_eq!(words(&record_and_finish(&mut state, 1)), ["release", "cull", "reply 6 ok", "spawn pty"]);
+        // What is over is restarted at once.
+        step(&mut state, Input::Spawned { id: id(6), result: placed_on(BackendKind::Pty) }, NOW);
+        step(&mut state, Input::Shim { id: id(6), report: ShimReport::Started { pid: 9 } }, NOW);
+        record_and_finish(&mut state, 2);
+        assert_eq!(words(&restart_in(&mut state, 9, 1)), ["record launch"]);
+        let recorded = step(&mut state, Input::Recorded { id: id(9), result: Ok(None) }, NOW);
+        assert_eq!(words(&recorded), ["reply 9 ok", "spawn pty"]);
+    }
+
+    #[test]
+    fn a_replacement_that_is_stopped_or_restarted_itself_is_not_started() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        restart_in(&mut state, 2, 1);
+        step(&mut state, Input::Recorded { id: id(2), result: Ok(None) }, NOW);
+        restart_in(&mut state, 3, 2);
+        let recorded = step(&mut state, Input::Recorded { id: id(3), result: Ok(None) }, NOW);
+        assert_eq!(words(&recorded), ["finish stopped None - task.stopped"]);
+        // What the second one replaces is over, what that replaced is not.
+        let finished = step(&mut state, Input::Finished { id: id(2), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["release", "cull", "reply 2 ok"]);
+        let stop = step(&mut state, Input::Stop { reply: ReplyId(9), actor: ada(), id: id(3) }, NOW);
+        assert_eq!(words(&stop), ["finish stopped None - task.stopped"]);
+        let finished = step(&mut state, Input::Finished { id: id(3), result: Ok(()) }, NOW);
+        assert_eq!(words(&finished), ["reply 9 ok", "release", "cull", "reply 3 ok"]);
+        assert_eq!(words(&record_and_finish(&mut state, 1)), ["release", "cull"]);
+    }
+
+    /// A state as after a start: run `n` is due, a restart of `old`.
+    fn due(state: &mut State, n: u128, old: Option<u128>) {
+        let plan = Plan { restarted_from: old.map(id), ..*plan(n, "demo") };
+        let run = Run::new(plan.instance(BackendKind::Tmux, "ada", NOW));
+        state.live.insert(id(n), Live::due(run));
+    }
+
+    fn begin_in(state: &mut State, n: u128, old: Option<u128>, refused: Option<&str>) -> Vec<Effect> {
+        let plan = Box::new(Plan { restarted_from: old.map(id), ..*plan(n, "demo") });
+        step(state, Input::Begin { plan, refused: refused.map(str::to_owned) }, NOW)
+    }
+
+    #[test]
+    fn what_a_daemon_died_before_is_begun_in_order_within_the_limits_or_says_why_not() {
+        let mut state = state(BackendKind::Pty);
+        (1..=4).for_each(|n| due(&mut state, n, None));
+        let failed = "finish failed None spawn_failed task.exited";
+        assert_eq!(words(&begin_in(&mut state, 1, None, None)), ["clear", "spawn pty"]);
+        assert_eq!(words(&begin_in(&mut state, 2, None, Some("it is gone"))), ["clear", failed]);
+        assert_eq!(state.live[&id(2)].run.instance.error_text.as_deref(), Some("It is gone"));
+        assert_eq!(words(&begin_in(&mut state, 3, None, None)), ["clear", "spawn pty"]);
+        assert_eq!(words(&begin_in(&mut state, 4, None, None)), ["clear", failed]);
+        let text = state.live[&id(4)].run.instance.error_text.clone().unwrap();
+        assert!(text.contains("which is the limit"), "{text}");
+        assert_eq!(words(&begin_in(&mut state, 1, None, None)), [""; 0], "once");
+    }
+
+    #[test]
+    fn a_replacement_that_a_daemon_died_before_ends_what_it_replaces_first() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        due(&mut state, 2, Some(1));
+        assert_eq!(words(&begin_in(&mut state, 2, Some(1), None)), ["clear", "record running ", "stop tree"]);
+        assert_eq!(words(&record_and_finish(&mut state, 1)), ["release", "cull", "spawn pty"]);
+        due(&mut state, 3, Some(1));
+        assert_eq!(words(&begin_in(&mut state, 3, Some(1), None)), ["clear", "spawn pty"]);
     }
 }

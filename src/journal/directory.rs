@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Spec;
+use super::{Spec, index};
 use crate::model::InstanceId;
 
 /// What the name of a directory that is being removed begins with.
@@ -37,6 +37,20 @@ fn write_spec(dir: &Path, spec: &Spec) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(Spec::FILE))?;
     file.write_all(&spec.to_bytes())?;
     file.sync_all()
+}
+
+/// Whether a shim ever came to its gate in an instance directory. It makes the journal's index before, in this very directory, and leaves it
+/// there; so as long as there is none no gate was opened, and a command did not run.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn has_begun(dir: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(dir.join(index::FILE)) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The instances that have a directory under `instances`, oldest first. None when `instances` does not exist.

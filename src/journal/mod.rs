@@ -15,7 +15,7 @@ mod segment;
 mod writer;
 
 pub use checkpoint::Checkpoint;
-pub use directory::{create, list, remove, sweep};
+pub use directory::{create, has_begun, list, remove, sweep};
 pub use index::Index;
 pub use pinned::Pinned;
 pub use reader::{Found, Reader};

@@ -91,6 +91,19 @@ impl Store {
         self.read(move |conn| runs::earlier(conn, &project, &key, now)).await
     }
 
+    /// The run that a restart of `old` launched under this key, though the record of `old` may be gone.
+    ///
+    /// # Errors
+    /// As for every verb.
+    pub async fn restarted(
+        &self,
+        old: InstanceId,
+        key: IdempotencyKey,
+        now: TimeMs,
+    ) -> Result<Option<Record>, Error> {
+        self.read(move |conn| runs::restarted(conn, old, &key, now)).await
+    }
+
     /// Carries out a change, in one transaction.
     ///
     /// # Errors

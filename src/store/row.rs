@@ -21,12 +21,14 @@ struct DefinitionRow {
     env: BTreeMap<String, String>,
     cols: u16,
     rows: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
 }
 
 /// A definition's JSON column.
-pub(super) fn definition_json(definition: &Definition) -> Result<String, Error> {
-    let size = definition.size;
-    let row = DefinitionRow { env: definition.env.clone(), cols: size.cols(), rows: size.rows() };
+pub(super) fn definition_json(record: &Record) -> Result<String, Error> {
+    let (size, env) = (record.definition.size, record.definition.env.clone());
+    let row = DefinitionRow { env, cols: size.cols(), rows: size.rows(), boot_id: record.boot_id.clone() };
     serde_json::to_string(&row).map_err(|error| Error::Sql(error.to_string()))
 }
 
@@ -138,7 +140,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Record, Error> {
         env: more.env,
         size: size(more.cols.into(), more.rows.into())?,
     };
-    Ok(Record { run: Run { instance, stop: stop(row)? }, definition })
+    Ok(Record { run: Run { instance, stop: stop(row)? }, definition, boot_id: more.boot_id })
 }
 
 /// What is shown of a run.

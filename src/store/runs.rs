@@ -50,6 +50,21 @@ pub(super) fn earlier(
     Ok(Some(found.map_or(Earlier::Deleted(id), |record| Earlier::Run(Box::new(record)))))
 }
 
+/// The run that was launched under a key as a restart of `old`, whose own record may be gone.
+pub(super) fn restarted(
+    conn: &Connection,
+    old: InstanceId,
+    key: &IdempotencyKey,
+    now: TimeMs,
+) -> Result<Option<Record>, Error> {
+    let mut query = conn.prepare_cached(
+        "SELECT task_instances.* FROM idempotency_keys JOIN task_instances ON id = instance_id
+         WHERE operator = ?1 AND key = ?2 AND created_at > ?3 AND restarted_from = ?4",
+    )?;
+    let known = params![key.operator, key.key, now.0 - KEY_LIFE_MS, old.to_string()];
+    first(&mut query, known, record)
+}
+
 /// The table's size is bounded by the launches of a day: expired keys go when a new one comes.
 fn remember(conn: &Connection, instance: &Instance, key: &IdempotencyKey, now: TimeMs) -> Result<(), Error> {
     conn.prepare_cached("DELETE FROM idempotency_keys WHERE created_at <= ?1")?
@@ -82,7 +97,7 @@ fn insert_row(conn: &Connection, record: &Record) -> Result<(), Error> {
         run.launched_by,
         run.restarted_from.map(|id| id.to_string()),
         run.history,
-        definition_json(&record.definition)?,
+        definition_json(record)?,
     ])?;
     update(conn, &record.run)
 }

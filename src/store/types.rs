@@ -15,8 +15,10 @@ use crate::model::{
 pub struct Record {
     /// The run.
     pub run: Run,
-    /// What to launch to have the same again.
+    /// What to launch to have the same again, or to begin it where that was not done.
     pub definition: Definition,
+    /// The boot of the machine in which it was recorded; `None` in rows of a kas that did not keep it.
+    pub boot_id: Option<String>,
 }
 
 /// A caller's own name for a launch; unique per operator and project for 24 hours.

@@ -24,7 +24,7 @@ CREATE TABLE task_instances_3 (
   history           INTEGER,             -- how many ended runs of the task are kept; null: none
   stop_requested_at INTEGER,
   stop_requested_by TEXT,
-  definition        TEXT NOT NULL,       -- JSON: env, cols, rows
+  definition        TEXT NOT NULL,       -- JSON: env, cols, rows, and the boot_id in which it was recorded
   error_text        TEXT,                -- the cause in words; null with an error: of an older kas, which kept none
   CHECK ((exited_at IS NOT NULL) = (state IN ('done', 'failed', 'stopped'))),
   CHECK ((stopped_at IS NOT NULL) = (state = 'stopped')),

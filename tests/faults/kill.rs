@@ -2,6 +2,7 @@
 
 mod cycles;
 mod downtime;
+mod launches;
 mod pause;
 mod retry;
 mod shim;

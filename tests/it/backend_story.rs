@@ -39,6 +39,7 @@ macro_rules! stories {
                 history::without_history_nothing_stays_open,
                 history::ended_ones_are_deleted_and_running_ones_are_not,
                 history::a_restart_runs_the_same_again,
+                history::a_restart_that_is_refused_stops_nothing,
                 history::lists_come_in_pages,
                 bytes::every_byte_value_arrives,
                 bytes::a_long_line_arrives_whole,

@@ -70,7 +70,7 @@ fn record(n: u64, task: Option<&str>) -> Record {
         env: BTreeMap::from([("A".to_owned(), "ä\n".to_owned())]),
         size: Size::clamped(132, 44).unwrap(),
     };
-    Record { run: Run::new(instance), definition }
+    Record { run: Run::new(instance), definition, boot_id: Some("boot".to_owned()) }
 }
 
 async fn new_store(path: &Path) -> Store {

@@ -98,6 +98,7 @@ fn unheld(view: &View<'_>, it: &Instance) -> Option<(Invariant, &'static str)> {
         (RunState::Running, None, Some(_)) => {
             Some((Invariant::NoOrphans, "it is running and no process holds it"))
         }
+        (RunState::Starting, None, None) if waits(view, it) => None,
         (RunState::Starting, None, None) => {
             Some((Invariant::Liveness, "it is starting and nothing is done for it"))
         }
@@ -105,6 +106,12 @@ fn unheld(view: &View<'_>, it: &Instance) -> Option<(Invariant, &'static str)> {
             Some((Invariant::Liveness, "it is starting and no process holds it"))
         }
     }
+}
+
+/// Whether it begins when the run that it replaces is over, and that is not.
+fn waits(view: &View<'_>, it: &Instance) -> bool {
+    let replaced = it.restarted_from.and_then(|old| view.runs.get(&old));
+    replaced.is_some_and(|old| !old.run.instance.state.is_terminal())
 }
 
 /// Whether the run's process descends from its shim, or its end is on its way.

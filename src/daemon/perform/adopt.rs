@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::find::{Found, FoundRun, recorded_of};
+use super::find::{Found, FoundRun};
 use super::performer::Performer;
 use crate::backend::BackendError;
 use crate::backend::tmux::Scan;
+use crate::daemon::changes::same_directory;
 use crate::daemon::effect::Effect;
-use crate::daemon::input::{Input, Reached, ShimReport};
+use crate::daemon::input::{Input, Plan, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
 use crate::failpoint::{Failpoint, hit};
@@ -63,7 +64,9 @@ impl Performer {
                 Some(record) => {
                     let id = record.run.instance.id;
                     if !record.run.instance.state.is_terminal() {
-                        state.live.insert(id, Live::resumed(record.run.clone()));
+                        let begins = matches!(decision, Decision::Begin(_));
+                        let live = if begins { Live::due } else { Live::resumed };
+                        state.live.insert(id, live(record.run.clone()));
                     }
                     let around =
                         Around { run: runs.remove(&id), scan: &scan, tmux: facts.tmux, ended: Vec::new() };
@@ -127,6 +130,7 @@ impl Performer {
             | Decision::EndTree(_)
             | Decision::Finish(..)
             | Decision::Lost { .. }
+            | Decision::Begin(_)
             | Decision::NeverStarted(_)
             | Decision::EndShim(_)
             | Decision::Salvage(_)
@@ -171,6 +175,7 @@ impl Performer {
                 }
                 return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
             }
+            Resume::Begin => return Carried::Out(Some(Box::new(self.begun(record)))),
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
             Resume::Discard => self.let_go(id, None).await,
@@ -178,6 +183,24 @@ impl Performer {
             Resume::Leave => {}
         }
         Carried::Out(None)
+    }
+
+    /// A launch that never began, as it was recorded: what the project's file says now has no part in it.
+    fn begun(&self, record: &Record) -> Input {
+        let instance = &record.run.instance;
+        let root = self.shared.view.borrow().projects.get(&instance.project_id).map(|it| it.path.clone());
+        let refused = root.and_then(|root| same_directory(&root, &instance.cwd).err());
+        let plan = Plan {
+            id: instance.id,
+            project: instance.project_id.clone(),
+            task: instance.task_name.clone(),
+            definition: record.definition.clone(),
+            history: instance.history,
+            restarted_from: instance.restarted_from,
+            // Who repeats the launch is answered from the store.
+            idempotency_key: None,
+        };
+        Input::Begin { plan: Box::new(plan), refused: refused.map(|refusal| refusal.message) }
     }
 
     /// The terminal of a run that goes on, from where its shim is.
@@ -257,7 +280,7 @@ impl Performer {
             if run.dir.shim != Shim::Silent || run.record.is_some() {
                 let (tmux, scan) = self.look_at_tmux().await;
                 let facts = Facts {
-                    recorded: vec![recorded_of(instance)],
+                    recorded: vec![self.recorded_of(&record)],
                     dirs: vec![run.dir],
                     sessions: Vec::new(),
                     windows: Vec::new(),

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
+use crate::daemon::resume::waited_in_vain;
 use crate::journal::{self, Cause, Ending, ExitRecord, Nonce, Reader, RecordError, Spec};
 use crate::lifecycle::{
     self, Boot, Decision, EndRecord, Facts, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Server,
     Shim,
 };
-use crate::model::{Exit, Instance, InstanceId};
+use crate::model::{Exit, InstanceId};
 use crate::shim::{self, Client, ClientError, EventStream};
 use crate::store::{Error, Record};
 
@@ -52,12 +53,19 @@ impl Found {
     /// The runs whose end was found or is certain.
     #[must_use]
     pub(crate) fn ending(&self) -> Vec<InstanceId> {
+        // It did not begin: it begins now, and ends when it ends.
+        let begins = |id: InstanceId| {
+            let run = self.runs.iter().find(|run| run.dir.id == id);
+            run.and_then(|run| run.record.as_ref()).is_some_and(waited_in_vain)
+        };
         let ends = |decision: Decision| match decision {
+            Decision::Finish(id, _) if begins(id) => None,
             Decision::Finish(id, _) | Decision::Lost { id, end: None, .. } | Decision::NeverStarted(id) => {
                 Some(id)
             }
             Decision::Adopt(_)
             | Decision::EndTree(_)
+            | Decision::Begin(_)
             | Decision::Lost { end: Some(_), .. }
             | Decision::Wait(_)
             | Decision::Repair(..)
@@ -111,7 +119,7 @@ impl Performer {
         }
         self.only_copies(&mut runs, &recorded).await?;
         let facts = Facts {
-            recorded: recorded.iter().map(|record| recorded_of(&record.run.instance)).collect(),
+            recorded: recorded.iter().map(|record| self.recorded_of(record)).collect(),
             dirs: runs.iter().map(|run| run.dir).collect(),
             sessions: self.sessions(&scan),
             windows: scan.windows.iter().map(|window| self.window(window, &scan)).collect(),
@@ -173,6 +181,11 @@ impl Performer {
             unread |= readable("the exit record", &error);
             None
         });
+        let ran = journal::has_begun(&path).unwrap_or_else(|error| {
+            tracing::warn!(%id, "whether it began cannot be told: {error}");
+            unread = true;
+            true
+        });
         if unread {
             // What cannot be read now may be there: nothing is decided about its run until it can.
             let shim = Shim::Silent;
@@ -194,8 +207,7 @@ impl Performer {
             (Some(spec), Shim::Gone, Boot::This) => self.is_left(id, spec.nonce).await,
             (_, Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live, _) => false,
         };
-        let (ran, output) = (ran(&path), has_output(&path));
-        let dir = FoundDir { id, end, shim, boot, ran, output, only_copy: false, left };
+        let dir = FoundDir { id, end, shim, boot, ran, output: has_output(&path), only_copy: false, left };
         FoundRun { dir, spec, record, connection }
     }
 
@@ -282,20 +294,26 @@ impl Performer {
         }
     }
 
+    /// A run as the decisions see it.
+    pub(super) fn recorded_of(&self, record: &Record) -> Recorded {
+        let instance = &record.run.instance;
+        Recorded {
+            id: instance.id,
+            state: instance.state,
+            backend: instance.backend,
+            window: instance.tmux_session.clone().zip(instance.tmux_window.clone()),
+            boot: match &record.boot_id {
+                Some(boot) if *boot == self.places.boot_id => Boot::This,
+                Some(_) => Boot::Earlier,
+                None => Boot::Unknown,
+            },
+        }
+    }
+
     /// By its mark, and where it has none, by its name.
     fn is_registered(&self, session: &tmux::FoundSession) -> bool {
         let name = session.project.as_deref().or_else(|| session.name.strip_prefix("kaged-"));
         self.shared.view.borrow().projects.keys().any(|id| name == Some(id.as_str()))
-    }
-}
-
-/// A run as the decisions see it.
-pub(super) fn recorded_of(instance: &Instance) -> Recorded {
-    Recorded {
-        id: instance.id,
-        state: instance.state,
-        backend: instance.backend,
-        window: instance.tmux_session.clone().zip(instance.tmux_window.clone()),
     }
 }
 
@@ -315,11 +333,6 @@ fn end_of(record: &ExitRecord) -> EndRecord {
         Ending::SpawnFailed { .. } | Ending::NeverStarted => Exit::Code(127),
     };
     EndRecord { exit, total: record.total_bytes, at: record.ended_at }
-}
-
-/// Whether a shim ever began here: its journal has a size from then on.
-fn ran(dir: &Path) -> bool {
-    Reader::new(dir).index().is_ok_and(|index| !index.sizes.is_empty())
 }
 
 /// Whether there are bytes that the command wrote; what cannot be read may hold some.

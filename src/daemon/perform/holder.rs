@@ -68,6 +68,18 @@ impl Performer {
         }
     }
 
+    /// Takes away what an earlier daemon made for a run that it did not begin. The directory first: whatever shim comes to it late finds
+    /// another of that name, or none, and one that has it already leaves when it is gone. A window that tmux does not close now is closed
+    /// with the run's own.
+    pub(super) async fn clear_away(&self, project: &ProjectId, id: InstanceId) {
+        self.clear(&self.places.dir(id));
+        if let Some(tmux) = &self.shared.tmux
+            && let Err(error) = tmux.kill_window(project, id).await
+        {
+            tracing::warn!(%id, %error, "what an earlier daemon may have opened in tmux was not closed");
+        }
+    }
+
     /// Ends the window of a run that goes on without it: tmux may have made it, and may make it yet when it answers again.
     async fn close_late(&self, project: &ProjectId, id: InstanceId) {
         let Some(tmux) = &self.shared.tmux else { return };

@@ -56,6 +56,7 @@ impl Performer {
         match effect {
             RunEffect::RecordLaunch { instance, plan } => self.record_launch(instance, plan).await,
             RunEffect::RecordChange { run, events } => self.record_change(run, events).await,
+            RunEffect::Clear { project } => self.clear_away(&project, id).await,
             RunEffect::Spawn { plan, backend } => self.spawn(plan, backend).await,
             RunEffect::OpenGate => self.open_gate(id).await,
             RunEffect::Abort => self.abort(id).await,
@@ -96,6 +97,7 @@ impl Performer {
                 self.wake(Input::Finished { id, result }).await;
             }
             Order::StopTree => self.stop_tree(id).await,
+            Order::Do(RunEffect::Clear { project }) => self.clear_away(&project, id).await,
             Order::Do(RunEffect::Release) => self.let_go(id, None).await,
             // The row is written whole with the next change; what could not be stored is left where it is.
             Order::Do(RunEffect::RecordChange { .. } | RunEffect::Leave) => {}
@@ -142,7 +144,8 @@ impl Performer {
         let key = plan.idempotency_key.clone().map(|key| IdempotencyKey { operator, key });
         let size = plan.definition.size;
         hit(Failpoint::LaunchRecording);
-        let record = Record { run: Run::new(instance), definition: plan.definition };
+        let boot_id = Some(self.places.boot_id.clone());
+        let record = Record { run: Run::new(instance), definition: plan.definition, boot_id };
         let result = match self.shared.store.insert(record, key).await {
             Ok(None) => {
                 hit(Failpoint::LaunchRecorded);

@@ -24,7 +24,9 @@ pub enum Decision {
         /// Its shim, where it proved itself and is to be ended, with its process tree.
         end: Option<ProvedShim>,
     },
-    /// Its command never ran: record `failed` with `spawn_failed`.
+    /// Its command never ran, which is certain, and in this boot: begin it.
+    Begin(InstanceId),
+    /// Its command never ran as far as can be seen: record `failed` with `spawn_failed`.
     NeverStarted(InstanceId),
     /// Something may live and did not prove itself: touch nothing, look again later.
     Wait(InstanceId),
@@ -56,6 +58,7 @@ impl Decision {
             Self::Adopt(id)
             | Self::Finish(id, _)
             | Self::Lost { id, .. }
+            | Self::Begin(id)
             | Self::NeverStarted(id)
             | Self::Wait(id)
             | Self::Salvage(id)
@@ -90,7 +93,7 @@ fn of_run(run: &Recorded, dir: Option<&FoundDir>, facts: &Facts) -> Vec<Decision
     let id = run.id;
     let decision = match dir {
         None if run.state.is_terminal() => return Vec::new(),
-        None if run.state == RunState::Starting => Decision::NeverStarted(id),
+        None if run.state == RunState::Starting => never_began(run, run.boot),
         None => Decision::Lost { id, word: ErrorWord::ShimLost, end: None },
         // Whatever it is called in the end: nothing is over before its tree is gone.
         Some(dir) if let Some(tree) = ProvedTree::of(dir) => Decision::EndTree(tree),
@@ -126,16 +129,27 @@ fn unfinished(run: &Recorded, dir: &FoundDir, facts: &Facts) -> Decision {
     if let Some(end) = dir.end {
         return Decision::Finish(id, end);
     }
-    let given_up = run.backend == BackendKind::Pty && facts.on_restart == OnRestart::Fail;
+    let fails = run.backend == BackendKind::Pty && facts.on_restart == OnRestart::Fail;
+    // What waits at its gate is no run yet: it is let go.
+    let given_up = fails && dir.shim == Shim::Live;
     match (dir.shim, ProvedShim::of(dir)) {
         (Shim::Silent, _) => Decision::Wait(id),
         (_, Some(shim)) if given_up => Decision::Lost { id, word: ErrorWord::DaemonRestart, end: Some(shim) },
         (_, Some(_)) => Decision::Adopt(id),
-        // After a power loss a missing journal proves nothing: it may have been lost with what was not synced.
-        (_, None) if run.state == RunState::Starting && !dir.ran && dir.boot != Boot::Earlier => {
-            Decision::NeverStarted(id)
+        (_, None) if run.state == RunState::Starting && !dir.ran => {
+            never_began(run, if dir.boot == Boot::Unknown { run.boot } else { dir.boot })
         }
         (_, None) => Decision::Lost { id, word: why_gone(run, dir, facts), end: None },
+    }
+}
+
+/// A launch of which no shim came to its gate. Only in the boot in which it was recorded is that certain: after a power loss a directory or
+/// a journal that is missing proves nothing, it may have been lost with what was not synced.
+const fn never_began(run: &Recorded, boot: Boot) -> Decision {
+    match boot {
+        Boot::This => Decision::Begin(run.id),
+        Boot::Unknown => Decision::NeverStarted(run.id),
+        Boot::Earlier => Decision::Lost { id: run.id, word: ErrorWord::HostRestart, end: None },
     }
 }
 
@@ -174,7 +188,7 @@ mod tests {
     }
 
     fn run(state: RunState, backend: BackendKind) -> Recorded {
-        Recorded { id: id(1), state, backend, window: None }
+        Recorded { id: id(1), state, backend, window: None, boot: Boot::This }
     }
 
     fn dir(shim: Shim) -> FoundDir {
@@ -283,12 +297,22 @@ mod tests {
     #[test]
     fn a_command_that_never_ran_is_not_called_lost() {
         let starting = run(RunState::Starting, BackendKind::Tmux);
-        check(&facts(starting.clone(), None), &[Decision::NeverStarted(id(1))]);
-        let unopened = FoundDir { ran: false, boot: Boot::Unknown, ..dir(Shim::Gone) };
-        check(&facts(starting.clone(), Some(unopened)), &[Decision::NeverStarted(id(1))]);
-        let rebooted = FoundDir { boot: Boot::Earlier, ..unopened };
-        check(&facts(starting.clone(), Some(rebooted)), &[lost(ErrorWord::HostRestart)]);
-        check(&facts(starting, Some(dir(Shim::Gone))), &[lost(ErrorWord::ShimLost)]);
+        let of_boot = |boot| Recorded { boot, ..starting.clone() };
+        let (begin, never) = ([Decision::Begin(id(1))], [Decision::NeverStarted(id(1))]);
+        check(&facts(starting.clone(), None), &begin);
+        check(&facts(of_boot(Boot::Unknown), None), &never);
+        check(&facts(of_boot(Boot::Earlier), None), &[lost(ErrorWord::HostRestart)]);
+        let unopened = |boot| Some(FoundDir { ran: false, boot, ..dir(Shim::Gone) });
+        for boot in [Boot::This, Boot::Unknown] {
+            check(&facts(starting.clone(), unopened(boot)), &begin);
+        }
+        check(&facts(of_boot(Boot::Unknown), unopened(Boot::Unknown)), &never);
+        check(&facts(of_boot(Boot::Earlier), unopened(Boot::Unknown)), &[lost(ErrorWord::HostRestart)]);
+        check(&facts(starting.clone(), unopened(Boot::Earlier)), &[lost(ErrorWord::HostRestart)]);
+        check(&facts(starting.clone(), Some(dir(Shim::Gone))), &[lost(ErrorWord::ShimLost)]);
+        let silent = Some(FoundDir { ran: false, ..dir(Shim::Silent) });
+        check(&facts(starting, silent), &[Decision::Wait(id(1))]);
+        check(&facts(run(RunState::Running, BackendKind::Pty), None), &[lost(ErrorWord::ShimLost)]);
     }
 
     #[test]
@@ -298,7 +322,8 @@ mod tests {
             (run(RunState::Running, BackendKind::Tmux), run(RunState::Running, BackendKind::Pty));
         let given_up = Decision::Lost { id: id(1), word: ErrorWord::DaemonRestart, end: Some(proved()) };
         check(&fail(facts(pty.clone(), Some(dir(Shim::Live)))), &[given_up]);
-        check(&fail(facts(pty, Some(dir(Shim::Silent)))), &[Decision::Wait(id(1))]);
+        check(&fail(facts(pty.clone(), Some(dir(Shim::Silent)))), &[Decision::Wait(id(1))]);
+        check(&fail(facts(pty, Some(dir(Shim::AtGate)))), &[Decision::Adopt(id(1))]);
         check(&fail(facts(tmux, Some(dir(Shim::Live)))), &[Decision::Adopt(id(1))]);
     }
 

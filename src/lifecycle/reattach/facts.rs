@@ -16,6 +16,8 @@ pub struct Recorded {
     pub backend: BackendKind,
     /// The window it is recorded to be in.
     pub window: Option<WindowName>,
+    /// In which boot of the machine it was recorded.
+    pub boot: Boot,
 }
 
 /// What answered for an instance directory.
@@ -42,14 +44,14 @@ pub struct EndRecord {
     pub at: TimeMs,
 }
 
-/// In which boot of the machine a directory was made.
+/// In which boot of the machine something was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Boot {
     /// In this one.
     This,
     /// In an earlier one: no process of it can live.
     Earlier,
-    /// Its spec, which says so, is missing or damaged.
+    /// What says so is missing or damaged: a directory's spec, a row of an older kas.
     Unknown,
 }
 
@@ -64,7 +66,7 @@ pub struct FoundDir {
     pub shim: Shim,
     /// When it was made.
     pub boot: Boot,
-    /// Whether its shim ever began, so that the gate may have been opened.
+    /// Whether a shim ever came to its gate here, so that the gate may have been opened. Without a doubt only where it is `false`.
     pub ran: bool,
     /// Whether it holds bytes that the command wrote.
     pub output: bool,

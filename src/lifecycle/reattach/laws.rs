@@ -21,12 +21,9 @@ fn any_name() -> impl Strategy<Value = WindowName> {
 
 fn any_run() -> impl Strategy<Value = Recorded> {
     let kinds = (one_of(&RunState::ALL), one_of(&BackendKind::ALL));
-    (0..6u128, kinds, prop::option::of(any_name())).prop_map(|(n, (state, backend), window)| Recorded {
-        id: id(n),
-        state,
-        backend,
-        window,
-    })
+    let boot = one_of(&[Boot::This, Boot::Earlier, Boot::Unknown]);
+    (0..6u128, kinds, prop::option::of(any_name()), boot)
+        .prop_map(|(n, (state, backend), window, boot)| Recorded { id: id(n), state, backend, window, boot })
 }
 
 fn any_dir() -> impl Strategy<Value = FoundDir> {
@@ -82,6 +79,14 @@ fn apply(facts: &mut Facts, decisions: &[Decision]) {
     for decision in decisions {
         match decision {
             Decision::Finish(id, _) | Decision::NeverStarted(id) => set(facts, *id, RunState::Failed),
+            Decision::Begin(id) => {
+                facts.dirs.retain(|dir| dir.id != *id);
+                let boot = Boot::This;
+                let (shim, ran) = (Shim::AtGate, true);
+                let (output, only_copy, left) = (false, false, false);
+                let new = FoundDir { id: *id, end: None, shim, boot, ran, output, only_copy, left };
+                facts.dirs.push(new);
+            }
             Decision::Lost { id, end, .. } => {
                 set(facts, *id, RunState::Failed);
                 end.iter().for_each(|shim| leave(facts, shim.id()));
@@ -245,8 +250,23 @@ proptest! {
         let live = with_dir(&facts, FoundDir { shim: Shim::Live, ..dir });
         let fate = fate_of(&live, id(n));
         let unknown = |word: &ErrorWord| *word != ErrorWord::DaemonRestart;
-        prop_assert!(!matches!(&fate, Some(Decision::NeverStarted(_) | Decision::Discard(_))), "{fate:?}");
+        prop_assert!(!matches!(&fate, Some(Decision::Begin(_) | Decision::NeverStarted(_) | Decision::Discard(_))), "{fate:?}");
         prop_assert!(!matches!(&fate, Some(Decision::Lost { word, .. }) if unknown(word)), "{fate:?}");
+    }
+
+    /// What may have begun is never begun again, and neither is what another boot of the machine may have begun.
+    #[test]
+    fn only_what_certainly_never_began_is_begun(facts in any_facts()) {
+        for decision in decide(&facts) {
+            let Decision::Begin(id) = decision else { continue };
+            let run = facts.recorded.iter().find(|run| run.id == id).unwrap();
+            let dir = dir_of(&facts, id);
+            prop_assert_eq!(run.state, RunState::Starting);
+            prop_assert!(dir.is_none_or(|dir| dir.end.is_none() && dir.shim == Shim::Gone && !dir.ran));
+            let boots = [Some(run.boot), dir.map(|dir| dir.boot)];
+            prop_assert!(boots.contains(&Some(Boot::This)));
+            prop_assert!(dir.is_none_or(|dir| dir.boot != Boot::Earlier));
+        }
     }
 
     /// What is known of one run has no part in the fate of another.

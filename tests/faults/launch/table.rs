@@ -65,9 +65,8 @@ pub(super) fn cases(point: Failpoint) -> Vec<Case> {
     use Who::{Daemon, Shim};
     let (scene, who, then): (Scene, Who, &'static [Then]) = match point {
         P::LaunchRecording => (Launch, Daemon, &[Nothing]),
-        P::LaunchRecorded | P::SpawnBegun | P::SpecWritten => (Launch, Daemon, &[NeverStarted]),
-        // The shim may have come to its gate by the next start, or not yet.
-        P::ShimSpawned => (Launch, Daemon, &[NeverStarted, Exact]),
+        // It is recorded, and nothing of it has run: the next start begins it.
+        P::LaunchRecorded | P::SpawnBegun | P::SpecWritten | P::ShimSpawned => (Launch, Daemon, &[Exact]),
         P::ShimConnected | P::ShimAttached | P::PlaceRecorded | P::GateOpening | P::GateAsked => {
             (Launch, Daemon, &[Exact])
         }

@@ -82,7 +82,7 @@ async fn record(world: &World, project: &str) {
         size: Size::DEFAULT,
     };
     let run = Run::new(instance);
-    store.insert(Record { run: run.clone(), definition }, None).await.unwrap();
+    store.insert(Record { run: run.clone(), definition, boot_id: None }, None).await.unwrap();
     let next = transition(&run, Event::Started { pid: 15410 }, TimeMs(1_732_000_000_500)).unwrap();
     let event =
         NewEvent::of_run(EventKind::TaskLaunched, TimeMs(1_732_000_000_500), &next.run.instance, "root");

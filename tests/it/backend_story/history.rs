@@ -161,6 +161,46 @@ pub(super) async fn a_restart_runs_the_same_again(backend: Backend) {
     assert_eq!(again("01ARZ3NDEKTSV4RRFFQ69G5FAV").await.status, 404);
 }
 
+/// A directory that is gone, or another one in its place, refuses a restart before anything is stopped; of two at once one is refused; and a key
+/// launches once, also when the run that was restarted is deleted by then.
+pub(super) async fn a_restart_that_is_refused_stops_nothing(backend: Backend) {
+    let world = World::new(backend);
+    world.write("demo/sub/.keep", "");
+    let slow = "trap 'sleep 1; exit 0' INT TERM; while :; do sleep 0.05; done";
+    world
+        .project("demo", &format!("project: demo\ntasks: {{dev: {{command: \"{slow}\", cwd: sub}}}}\n"))
+        .await;
+    let id = world.run_task("demo", "dev").await;
+    world.until_running(&id).await;
+    let restart = async |id: &str, key: Option<&str>| {
+        world.try_post(&format!("/api/v1/tasks/{id}/restart"), key, &json!({})).await.unwrap()
+    };
+    let (here, there) = (world.path("demo/sub"), world.path("demo/elsewhere"));
+    std::fs::rename(&here, &there).unwrap();
+    restart(&id, None).await.refused(400, "invalid_request", "cwd_not_found");
+    std::os::unix::fs::symlink("elsewhere", &here).unwrap();
+    restart(&id, None).await.refused(400, "invalid_request", "cwd_outside_project");
+    std::fs::remove_file(&here).unwrap();
+    std::fs::rename(&there, &here).unwrap();
+    assert_eq!(world.instance(&id).await["state"], "running");
+    assert_eq!(ids(&world, "").await, std::slice::from_ref(&id));
+
+    let (one, two) = tokio::join!(restart(&id, None), restart(&id, None));
+    let (launched, refused) = if one.status == 202 { (one, two) } else { (two, one) };
+    refused.refused(409, "conflict", "restarting");
+    let second = launched.expect(202)["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.instance(&id).await["state"], "stopped");
+    world.until_running(&second).await;
+    assert_eq!(ids(&world, "").await, [second.clone(), id]);
+
+    let third = restart(&second, Some("again")).await.expect(202)["id"].clone();
+    assert_eq!(restart(&second, Some("again")).await.expect(202)["id"], third);
+    assert_eq!(world.delete(&format!("/api/v1/tasks/{second}")).await.status, 204);
+    assert_eq!(restart(&second, Some("again")).await.expect(202)["id"], third);
+    assert_eq!(restart(&second, None).await.status, 404);
+    world.stop(third.as_str().unwrap()).await;
+}
+
 pub(super) async fn lists_come_in_pages(backend: Backend) {
     let world = World::new(backend);
     world.project("demo", TASKS).await;

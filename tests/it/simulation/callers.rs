@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kas::daemon::{
-    Code, Confirmation, Confirmed, DeleteTarget, Input, Launched, Plan, Project, Refusal, Reply, ReplyId,
+    Confirmation, Confirmed, DeleteTarget, Input, Launched, Plan, Project, Refusal, Reply, ReplyId,
 };
 use kas::model::{Actor, Definition, Instance, InstanceId, ProjectId, Scope, Size};
 use kas::policy::TaskLimits;
@@ -13,7 +13,6 @@ use kas::project::TaskDef;
 use super::check;
 use super::choices::Choices;
 use super::daemon::Daemon;
-use super::jobs::Job;
 use super::world::{World, short};
 
 /// Ids of which one is another's beginning.
@@ -24,10 +23,10 @@ const KEYS: [&str; 3] = ["k1", "k2", "k3"];
 /// One request.
 #[derive(Debug, Clone)]
 pub(super) enum Request {
-    Launch { project: usize, task: Option<usize>, key: Option<&'static str>, restarts: Option<InstanceId> },
+    Launch { project: usize, task: Option<usize>, key: Option<&'static str> },
     Confirm { project: usize, question: String, proceed: bool },
     Stop(InstanceId),
-    Restart(InstanceId),
+    Restart { id: InstanceId, key: Option<&'static str> },
     Delete(InstanceId),
     Cleanup(usize),
     Add(usize),
@@ -53,7 +52,7 @@ pub(super) struct Callers {
     answered_yes: BTreeSet<String>,
     /// What each project's file says: how many it keeps, and how often it was changed.
     files: BTreeMap<usize, (u8, u32)>,
-    by_key: BTreeMap<(usize, &'static str), InstanceId>,
+    by_key: BTreeMap<(ProjectId, &'static str), InstanceId>,
 }
 
 impl Callers {
@@ -65,7 +64,7 @@ impl Callers {
             let recent = &self.known[from..];
             (!recent.is_empty()).then(|| recent[choices.pick(recent.len())])
         };
-        let launch = |task, key| Request::Launch { project, task, key, restarts: None };
+        let launch = |task, key| Request::Launch { project, task, key };
         match choices.pick(20) {
             0 | 1 => launch(Some(0), None),
             2 => launch(Some(1), None),
@@ -79,7 +78,12 @@ impl Callers {
                 None => launch(Some(2), None),
             },
             9..=11 => known(choices).map_or_else(|| launch(Some(0), None), Request::Stop),
-            12 => known(choices).map_or_else(|| launch(Some(0), None), Request::Restart),
+            12 => match known(choices) {
+                Some(id) => {
+                    Request::Restart { id, key: choices.happens(3).then(|| KEYS[choices.pick(KEYS.len())]) }
+                }
+                None => launch(Some(0), None),
+            },
             13 | 14 => known(choices).map_or_else(|| launch(Some(0), None), Request::Delete),
             15 => Request::Cleanup(project),
             16 => Request::Add(project),
@@ -134,8 +138,8 @@ impl Callers {
     pub(super) fn send(&mut self, request: Request, daemon: &mut Daemon, world: &mut World) {
         world.say(|| format!("asked: {request:?}"));
         let input = match request.clone() {
-            Request::Launch { project, task, key, restarts } => {
-                self.launch(request, (project, task, key), restarts, (daemon, world))
+            Request::Launch { project, task, key } => {
+                self.launch(request, (project, task, key), (daemon, world))
             }
             Request::Confirm { project, question, proceed } => {
                 let id = new_id(world);
@@ -149,11 +153,10 @@ impl Callers {
                 let reply = self.expect(request, Some(id));
                 Some(Input::Confirm { reply, actor: ada(), given })
             }
-            Request::Stop(id) | Request::Restart(id) => {
+            Request::Restart { id, key } => self.restart(request, id, key, (daemon, world)),
+            Request::Stop(id) => {
                 let over = world.store.runs.get(&id).is_none_or(|it| it.run.instance.state.is_terminal());
                 if over {
-                    let again = self.again(id, &request, world);
-                    daemon.jobs.extend(again.map(|job| (world.number(), job)));
                     return;
                 }
                 let reply = self.expect(request, None);
@@ -194,7 +197,6 @@ impl Callers {
         &mut self,
         request: Request,
         (project, task, key): (usize, Option<usize>, Option<&'static str>),
-        restarts: Option<InstanceId>,
         (daemon, world): (&Daemon, &mut World),
     ) -> Option<Input> {
         let id: ProjectId = PROJECTS[project].parse().unwrap();
@@ -210,10 +212,10 @@ impl Callers {
             task: def.as_ref().map(|def| def.name.clone()),
             definition: definition(&def, &known),
             history: def.as_ref().filter(|def| def.history).map(|def| def.history_count),
-            restarted_from: restarts,
+            restarted_from: None,
             idempotency_key: key.map(str::to_owned),
         });
-        let asks = restarts.is_none() && def.is_some_and(|def| def.confirm);
+        let asks = def.is_some_and(|def| def.confirm);
         let ask = asks.then(|| format!("question {}", world.number()));
         let reply = self.expect(request, Some(instance));
         Some(Input::Launch { reply, actor: ada(), plan, ask })
@@ -225,52 +227,59 @@ impl Callers {
         asking.map(|task| (task.name.clone(), definition(&Some(task.clone()), &it))).collect()
     }
 
-    /// A restart launches once the run is over.
-    fn again(&self, id: InstanceId, request: &Request, world: &World) -> Option<Job> {
-        let Request::Restart(_) = request else { return None };
-        let old = &world.store.runs.get(&id)?.run.instance;
-        let project = PROJECTS.iter().position(|name| *name == old.project_id.as_str())?;
-        let task = old.task_name.as_ref();
-        let task = task.and_then(|name| TASKS.iter().position(|it| *it == name.as_str()));
-        Some(Job::Ask(Box::new(Request::Launch { project, task, key: None, restarts: Some(id) })))
+    /// The same again, as it was recorded.
+    fn restart(
+        &mut self,
+        request: Request,
+        old: InstanceId,
+        key: Option<&'static str>,
+        (daemon, world): (&Daemon, &mut World),
+    ) -> Option<Input> {
+        let record = world.store.runs.get(&old)?.clone();
+        let instance = record.run.instance;
+        let known = daemon.state.projects.contains_key(&instance.project_id);
+        if !known || key.is_some_and(|key| world.store.earlier(&instance.project_id, key).is_some()) {
+            return None;
+        }
+        let id = new_id(world);
+        let plan = Box::new(Plan {
+            id,
+            project: instance.project_id,
+            task: instance.task_name,
+            definition: record.definition,
+            history: instance.history,
+            restarted_from: Some(old),
+            idempotency_key: key.map(str::to_owned),
+        });
+        let reply = self.expect(request, Some(id));
+        Some(Input::Restart { reply, actor: ada(), plan })
     }
 
     /// The daemon answers; what is said must be so, and stay so.
-    pub(super) fn answered(
-        &mut self,
-        to: ReplyId,
-        answer: Result<Reply, Refusal>,
-        world: &mut World,
-    ) -> Option<Job> {
+    pub(super) fn answered(&mut self, to: ReplyId, answer: Result<Reply, Refusal>, world: &mut World) {
         let Some(Waiting { request, id }) = self.waiting.remove(&to) else {
             world.fail(|| format!("{to:?} was answered though nobody waits: {answer:?}"));
-            return None;
+            return;
         };
         match (&request, answer) {
             (Request::Launch { project, key, .. }, Ok(Reply::Launched(launched))) => match launched {
-                Launched::Instance(instance) => {
-                    if let Some(key) = *key {
-                        let first = *self.by_key.entry((*project, key)).or_insert(instance.id);
-                        world.check(first == instance.id, || format!("key {key} launched twice"));
-                    }
-                    self.launched(&instance, world);
-                }
+                Launched::Instance(instance) => self.launched(*key, &instance, world),
                 Launched::Confirm(question) => self.questions.push((*project, question.confirm_id)),
             },
             (Request::Confirm { question, .. }, Ok(Reply::Confirmed(confirmed))) => {
                 if let Confirmed::Instance(instance) = confirmed {
                     let first = self.answered_yes.insert(question.clone());
                     world.check(first, || format!("{question} was good twice"));
-                    self.launched(&instance, world);
+                    self.launched(None, &instance, world);
                 }
             }
-            (Request::Stop(id) | Request::Restart(id), Ok(Reply::Instance(instance))) => {
-                check::stopped(*id, &instance, world);
-                return self.again(*id, &request, world);
+            (Request::Restart { id, key }, Ok(Reply::Launched(Launched::Instance(instance)))) => {
+                if key.is_none() {
+                    check::replaced(*id, &instance, world);
+                }
+                self.launched(*key, &instance, world);
             }
-            (Request::Restart(id), Err(refusal)) if refusal.code == Code::Conflict => {
-                return self.again(*id, &request, world);
-            }
+            (Request::Stop(id), Ok(Reply::Instance(instance))) => check::stopped(*id, &instance, world),
             (Request::Delete(id), Ok(Reply::Done)) => {
                 let there = world.store.runs.contains_key(id);
                 world.check(!there, || format!("{} was said to be deleted and is there", short(*id)));
@@ -289,11 +298,14 @@ impl Callers {
             }
             (request, Ok(reply)) => world.fail(|| format!("{request:?} was answered {reply:?}")),
         }
-        None
     }
 
-    /// Whoever is told of a launch can rely on it.
-    fn launched(&mut self, instance: &Instance, world: &mut World) {
+    /// Whoever is told of a launch can rely on it, and a key stands for one.
+    fn launched(&mut self, key: Option<&'static str>, instance: &Instance, world: &mut World) {
+        if let Some(key) = key {
+            let first = *self.by_key.entry((instance.project_id.clone(), key)).or_insert(instance.id);
+            world.check(first == instance.id, || format!("key {key} launched twice"));
+        }
         self.known.push(instance.id);
         check::told(instance, world);
     }

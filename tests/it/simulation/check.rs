@@ -6,7 +6,7 @@ use kas::policy;
 use kas::store::Record;
 
 use super::callers::{PROJECTS, TASKS};
-use super::world::{World, short};
+use super::world::{Truth, World, short};
 
 /// A row was written: its states go forward with one event each, and it says what truly happened.
 pub(super) fn row(id: InstanceId, before: Option<&Record>, world: &mut World) {
@@ -48,7 +48,7 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
         }
         (None, Some(word)) => {
             let true_word = match word {
-                ErrorWord::SpawnFailed => truth.starts == 0,
+                ErrorWord::SpawnFailed => truth.starts == 0 && has_reason(instance, &truth, world),
                 ErrorWord::ShimLost => (truth.shim_died || truth.starts == 0) && !on_disk,
                 ErrorWord::HostRestart => truth.rebooted && !on_disk,
                 ErrorWord::TmuxCrash => truth.tmux_crashed || truth.shim_died || truth.window_closed,
@@ -70,6 +70,15 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
     });
 }
 
+/// What was launched runs, or there is a reason in words that it does not: the death of a daemon is none.
+fn has_reason(instance: &Instance, truth: &Truth, world: &World) -> bool {
+    let quirks = world.quirks;
+    let closed = quirks.operator && truth.window_closed;
+    let hindered = quirks.disk || quirks.shims || quirks.reboots || truth.waited || closed;
+    let text = instance.error_text.as_deref().unwrap_or_default();
+    hindered || text.contains("o such shell") || text.contains("which is the limit")
+}
+
 /// Whoever is told of a run can rely on it: it is recorded, and what is told of its end is stored.
 pub(super) fn told(instance: &Instance, world: &mut World) {
     let stored = world.store.runs.get(&instance.id).map(|record| record.run.instance.state);
@@ -89,6 +98,17 @@ pub(super) fn stopped(id: InstanceId, instance: &Instance, world: &mut World) {
     world.check(over && !lives, || format!("{} was said to be stopped: {instance:?} {truth:?}", short(id)));
 }
 
+/// A restart was answered: the run that was to end is over, and the new one is another.
+pub(super) fn replaced(id: InstanceId, instance: &Instance, world: &mut World) {
+    let stored = world.store.runs.get(&id).map(|record| record.run.instance.state);
+    let over = stored.is_none_or(RunState::is_terminal) && !world.truth(id).alive;
+    // A replacement that was stopped itself is answered as it is.
+    let over = over || instance.state.is_terminal();
+    let fits = instance.restarted_from == Some(id) && instance.id != id;
+    world
+        .check(over && fits, || format!("{} was said to be replaced by {instance:?}: {stored:?}", short(id)));
+}
+
 /// A project was forgotten: so are its windows.
 pub(super) fn removed(id: &ProjectId, world: &mut World) {
     let window = world.tmux.windows.values().find(|window| window.project == *id).cloned();
@@ -102,6 +122,13 @@ pub(super) fn state(state: &State, world: &mut World) {
         let ghost = stored.is_some_and(RunState::is_terminal) && !live.run.instance.state.is_terminal();
         world.check(!ghost, || format!("{} is {stored:?} in the store and held to be live", short(*id)));
     }
+    // One run has one replacement at a time.
+    let starting =
+        state.live.values().map(|live| &live.run.instance).filter(|it| it.state == RunState::Starting);
+    let mut replaced: Vec<_> = starting.filter_map(|it| it.restarted_from).collect();
+    replaced.sort_unstable();
+    let twice = replaced.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    world.check(twice.is_none(), || format!("{} is replaced twice", twice.map(short).unwrap_or_default()));
 }
 
 /// Everything is quiet: nothing is live, and nothing is left of what is over.

@@ -75,6 +75,8 @@ pub(super) struct Daemon {
     pub(super) plant: Plant,
     /// What takes up a place, counted apart from the state.
     places: BTreeMap<InstanceId, kas::model::ProjectId>,
+    /// Places that were handed on: to which replacement, by which run.
+    handed: BTreeMap<InstanceId, InstanceId>,
 }
 
 impl Daemon {
@@ -98,12 +100,8 @@ impl Daemon {
             served: None,
             serving: false,
             plant,
-            places: world
-                .store
-                .live()
-                .into_iter()
-                .map(|it| (it.run.instance.id, it.run.instance.project_id))
-                .collect(),
+            places: places(world),
+            handed: BTreeMap::new(),
         }
     }
 
@@ -155,7 +153,12 @@ impl Daemon {
         let Some(input) = self.inbox.pop_front() else { return };
         world.say(|| format!("-> {}", brief(&format!("{input:?}"))));
         if let Input::Recorded { id, result: Ok(Some(_)) | Err(_) } = &input {
-            self.places.remove(id);
+            let project = self.places.remove(id);
+            let old = self.handed.remove(id).filter(|old| {
+                let live = self.state.live.get(old);
+                live.is_some_and(|live| !live.run.instance.state.is_terminal())
+            });
+            self.places.extend(old.zip(project));
         }
         let now = world.time();
         let effects = self.plant.meddle(&mut self.state, input, |state, input| step(state, input, now));
@@ -171,6 +174,9 @@ impl Daemon {
         let Effect::Run { id, effect } = effect else { return };
         match effect.as_ref() {
             RunEffect::RecordLaunch { instance, .. } => {
+                if let Some(old) = instance.restarted_from.filter(|old| self.places.remove(old).is_some()) {
+                    self.handed.insert(*id, old);
+                }
                 self.places.insert(*id, instance.project_id.clone());
                 let here = self.places.values().filter(|project| **project == instance.project_id).count();
                 let limits = self.state.limits;
@@ -182,6 +188,7 @@ impl Daemon {
             }
             RunEffect::Finish { .. } => drop(self.places.remove(id)),
             RunEffect::RecordChange { .. }
+            | RunEffect::Clear { .. }
             | RunEffect::Spawn { .. }
             | RunEffect::OpenGate
             | RunEffect::Abort
@@ -222,8 +229,7 @@ impl Daemon {
         world: &mut World,
         callers: &mut Callers,
     ) {
-        let more = callers.answered(to, answer, world);
-        self.jobs.extend(more.map(|job| (world.number(), job)));
+        callers.answered(to, answer, world);
     }
 
     pub(super) fn order(&mut self, id: InstanceId, order: Order) {
@@ -336,6 +342,14 @@ impl Daemon {
         let report = end_report(record, crashed);
         self.inbox.push_back(Input::Shim { id, report });
     }
+}
+
+/// What takes up a place at a start: a run and its replacement have one.
+fn places(world: &World) -> BTreeMap<InstanceId, kas::model::ProjectId> {
+    let live = world.store.live();
+    let replaced: Vec<_> = live.iter().filter_map(|it| it.run.instance.restarted_from).collect();
+    let instances = live.into_iter().map(|it| it.run.instance).filter(|it| !replaced.contains(&it.id));
+    instances.map(|it| (it.id, it.project_id)).collect()
 }
 
 fn commit(world: &mut World, write: &Write) -> Result<Wrote, Error> {

@@ -1,6 +1,7 @@
 //! What a run's actor does, and what the daemon does about what it finds after a start.
 
 use kas::daemon::{Input, Live, Placement, Plan, Reached, Refusal, Resume, RunEffect, SpawnFailure, resume};
+use kas::journal::{Ending, ExitRecord};
 use kas::lifecycle::{
     self, Boot, Decision, EndRecord, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Run, Server,
 };
@@ -62,13 +63,19 @@ impl Daemon {
         match effect {
             RunEffect::RecordLaunch { instance, plan } => {
                 let run = Run::new(instance.clone());
-                let record = Box::new(Record { run, definition: plan.definition.clone() });
+                let boot_id = Some(world.boot.to_string());
+                let record = Box::new(Record { run, definition: plan.definition.clone(), boot_id });
                 let write = || Write::Insert { record, key: plan.idempotency_key.clone() };
                 self.record_launch(id, &at, write, world)
             }
             RunEffect::RecordChange { run, events } => {
                 let wrote = self.write(&at, || change_of(run.clone(), events.clone()), world);
                 wrote.err()
+            }
+            RunEffect::Clear { .. } => {
+                world.dirs.remove(&id);
+                world.kill_windows_of(|window| window.instance == id);
+                None
             }
             RunEffect::Spawn { plan, backend } => self.spawn(plan, *backend, at, world, choices),
             RunEffect::OpenGate => {
@@ -293,10 +300,8 @@ impl Daemon {
         let record = world.dirs[&id].exit.clone();
         let end = record.as_ref().map(|record| EndRecord {
             exit: match record.ending {
-                kas::journal::Ending::Exited(exit) => exit,
-                kas::journal::Ending::SpawnFailed { .. } | kas::journal::Ending::NeverStarted => {
-                    Exit::Code(127)
-                }
+                Ending::Exited(exit) => exit,
+                Ending::SpawnFailed { .. } | Ending::NeverStarted => Exit::Code(127),
             },
             total: record.total_bytes,
             at: record.ended_at,
@@ -334,7 +339,7 @@ impl Daemon {
             .collect();
         let give_up = world.quirks.give_up;
         let facts = lifecycle::Facts {
-            recorded: recorded.iter().map(recorded_of).collect(),
+            recorded: recorded.iter().map(|record| recorded_of(record, world)).collect(),
             dirs: runs.iter().map(|run| run.dir).collect(),
             tmux: server(world),
             sessions,
@@ -366,7 +371,9 @@ impl Daemon {
             let run = runs.iter().position(|run| run.dir.id == id).map(|at| runs.swap_remove(at));
             let Some(record) = recorded.iter().find(|record| record.run.instance.id == id) else { continue };
             if !record.run.instance.state.is_terminal() {
-                self.state.live.insert(id, Live::resumed(record.run.clone()));
+                let begins = matches!(decision, Decision::Begin(_));
+                let live = if begins { Live::due } else { Live::resumed };
+                self.state.live.insert(id, live(record.run.clone()));
             }
             self.carry_out(&decision, record, run, facts.tmux, world);
         }
@@ -384,6 +391,7 @@ impl Daemon {
             | Decision::EndTree(_)
             | Decision::Finish(..)
             | Decision::Lost { .. }
+            | Decision::Begin(_)
             | Decision::NeverStarted(_)
             | Decision::Wait(_)
             | Decision::EndShim(_)
@@ -417,6 +425,7 @@ impl Daemon {
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, tmux) {
             Resume::Tell(report) => self.inbox.push_back(Input::Shim { id, report: *report }),
+            Resume::Begin => self.inbox.push_back(begun(record)),
             Resume::LookAgain => self.begin(Job::LookAgain(Box::new(record.clone())), world),
             Resume::EndShim => self.end_shim(id, answered, world),
             // The model's journals can always be read, so no run ends without its output.
@@ -462,7 +471,7 @@ impl Daemon {
         let run = Self::look_at(id, world);
         let tmux = server(world);
         let facts = lifecycle::Facts {
-            recorded: vec![recorded_of(record)],
+            recorded: vec![recorded_of(record, world)],
             dirs: vec![run.dir],
             sessions: Vec::new(),
             windows: Vec::new(),
@@ -479,7 +488,7 @@ impl Daemon {
 /// One directory, and the connection to its shim: its number, where the shim is, and its command's process id.
 pub(super) struct FoundRun {
     dir: FoundDir,
-    record: Option<kas::journal::ExitRecord>,
+    record: Option<ExitRecord>,
     answered: Option<(u32, Phase, Option<u32>)>,
 }
 
@@ -490,10 +499,27 @@ pub(super) struct Found {
     facts: lifecycle::Facts,
 }
 
-fn recorded_of(record: &Record) -> Recorded {
+fn recorded_of(record: &Record, world: &World) -> Recorded {
     let instance = &record.run.instance;
     let window = instance.tmux_session.clone().zip(instance.tmux_window.clone());
-    Recorded { id: instance.id, state: instance.state, backend: instance.backend, window }
+    let this = record.boot_id == Some(world.boot.to_string());
+    let boot = if this { Boot::This } else { Boot::Earlier };
+    Recorded { id: instance.id, state: instance.state, backend: instance.backend, window, boot }
+}
+
+/// A launch that never began, as it was recorded.
+fn begun(record: &Record) -> Input {
+    let instance = &record.run.instance;
+    let plan = Plan {
+        id: instance.id,
+        project: instance.project_id.clone(),
+        task: instance.task_name.clone(),
+        definition: record.definition.clone(),
+        history: instance.history,
+        restarted_from: instance.restarted_from,
+        idempotency_key: None,
+    };
+    Input::Begin { plan: Box::new(plan), refused: None }
 }
 
 fn server(world: &World) -> Server {

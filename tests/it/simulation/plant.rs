@@ -41,10 +41,16 @@ pub(super) enum Plant {
     LeavesGate,
     /// A run given up by a restart is called over while it ends.
     HurriesGiveUp,
+    /// A launch that a daemon died before is given up.
+    ForgetsLaunch,
+    /// What may have begun is begun once more.
+    BeginsTwice,
+    /// A replacement is started before the run that it replaces is over.
+    HurriesReplacement,
 }
 
 impl Plant {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::DropsStop,
         Self::SpawnsTwice,
         Self::SpawnsUnrecorded,
@@ -61,6 +67,9 @@ impl Plant {
         Self::IgnoresRecord,
         Self::LeavesGate,
         Self::HurriesGiveUp,
+        Self::ForgetsLaunch,
+        Self::BeginsTwice,
+        Self::HurriesReplacement,
     ];
 
     /// The real step, with the bug around it.
@@ -83,6 +92,12 @@ impl Plant {
             }
             (_, input) => input,
         };
+        if self == Self::HurriesReplacement
+            && let Input::Recorded { id, result: Ok(None) } = &input
+            && let Some(live) = state.live.get_mut(id)
+        {
+            live.replaces = None;
+        }
         step(state, input).into_iter().flat_map(|effect| self.bend(effect)).collect()
     }
 
@@ -137,6 +152,8 @@ impl Plant {
                 Decision::Lost { id, word: ErrorWord::ShimLost, end: None }
             }
             (Self::LeavesGate, Decision::Adopt(id)) => Decision::Wait(id),
+            (Self::ForgetsLaunch, Decision::Begin(id)) => Decision::NeverStarted(id),
+            (Self::BeginsTwice, Decision::Lost { id, end: None, .. }) => Decision::Begin(id),
             (_, decision) => decision,
         };
         lifecycle::decide(facts).into_iter().map(bend).collect()

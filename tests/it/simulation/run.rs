@@ -88,7 +88,7 @@ impl Run {
         for project in 0..PROJECTS.len() {
             for task in 0..2 {
                 if self.world.wrong.is_none() {
-                    let launch = Request::Launch { project, task: Some(task), key: None, restarts: None };
+                    let launch = Request::Launch { project, task: Some(task), key: None };
                     self.ask(launch);
                     self.quiet("after a last run");
                 }

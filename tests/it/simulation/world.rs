@@ -152,6 +152,8 @@ pub(super) struct Truth {
     pub(super) tmux_crashed: bool,
     pub(super) rebooted: bool,
     pub(super) window_closed: bool,
+    /// A shim left its gate because nobody came.
+    pub(super) waited: bool,
     /// A shim's record of its end is on the disk, or was.
     pub(super) recorded: bool,
 }
@@ -490,6 +492,10 @@ impl World {
             (false, true) => Cause::WindowClosed,
             (false, false) => Cause::Itself,
         };
+        if ending == Ending::NeverStarted && cause == Cause::Itself {
+            self.truth(instance).waited = true;
+        }
+        let shim = &self.shims[&id];
         let nonce = Nonce::from_bytes(shim.nonce.to_be_bytes());
         let now = self.time();
         let boot_id = format!("boot {}", self.boot);
