@@ -10,10 +10,14 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::auth::check_peer;
 use crate::config::{self, ensure_private_dir, private_listener};
 
 /// How often it is looked whether the socket is still where callers look for it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// So many different reasons to refuse a peer are told; a further one is refused without a word.
+const MAX_REFUSED: usize = 32;
 
 /// Why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ pub struct ControlSocket {
     look: Interval,
     /// That it could not be made anew was said.
     told: bool,
+    /// Why peers were refused, each said already.
+    refused: Vec<String>,
 }
 
 /// Opens the control socket: a socket file of mode 0600 in a directory of mode 0700 that is ours. A socket nobody answers at is
@@ -60,7 +66,7 @@ pub fn bind_control(path: &Path) -> Result<ControlSocket, ServeError> {
     let (listener, identity) = bind(path)?;
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok(ControlSocket { path: path.to_owned(), listener, identity, look, told: false })
+    Ok(ControlSocket { path: path.to_owned(), listener, identity, look, told: false, refused: Vec::new() })
 }
 
 impl ControlSocket {
@@ -72,6 +78,17 @@ impl ControlSocket {
                 _ = self.look.tick() => self.stay_reachable(),
             }
         }
+    }
+
+    /// Whether the process at the other end belongs to this user. What refuses it is said once, however often that process tries.
+    pub(super) fn is_own_peer(&mut self, stream: &UnixStream) -> bool {
+        let Err(error) = check_peer(stream) else { return true };
+        let why = error.to_string();
+        if self.refused.len() < MAX_REFUSED && !self.refused.contains(&why) {
+            tracing::warn!(%error, "connections to the control socket are refused; this is said once");
+            self.refused.push(why);
+        }
+        false
     }
 
     /// Makes the socket anew when it was removed. What stands in its place now and is not ours is left alone, and said.

@@ -24,7 +24,6 @@ use super::seats::{Seat, Seats, pushed_out};
 use super::stall::Stall;
 use super::state::{Api, closed};
 use super::{dispatch, error, failures};
-use crate::auth::check_peer;
 use crate::daemon::{Code, Refusal};
 use crate::tls::{Opened, Tls};
 
@@ -125,21 +124,12 @@ impl Accept for ControlSocket {
 
     async fn next(&mut self) -> io::Result<Option<Arrival<UnixStream>>> {
         let stream = self.accept().await?;
-        Ok(own_peer(&stream).then_some((stream, None)))
+        Ok(self.is_own_peer(&stream).then_some((stream, None)))
     }
 
     fn serve(&self, api: Api, stream: UnixStream, seat: Seat) -> BoxFuture<'static, ()> {
         connection(api, Surface::Control, stream, seat).boxed()
     }
-}
-
-/// Whether the process at the other end belongs to this user.
-fn own_peer(stream: &UnixStream) -> bool {
-    let checked = check_peer(stream);
-    if let Err(error) = &checked {
-        tracing::warn!(%error, "a connection to the control socket was refused");
-    }
-    checked.is_ok()
 }
 
 /// Connections that a listener may have at a time.

@@ -76,7 +76,7 @@ pub fn unjudged(evidence: &Evidence) -> Vec<Unjudged> {
         (
             evidence.daemon == Health::Absent,
             I::NoOrphans,
-            "no daemon runs; the next one decides about runs that nothing holds",
+            "no daemon runs as far as this PID namespace shows; the next one decides about runs that nothing holds",
         ),
         (
             matches!(evidence.daemon, Health::Halted(_)),

@@ -50,10 +50,10 @@ pub(super) fn run(args: Args, context: Context<'_>) -> Result<u8, Error> {
         DaemonCommand::Start(args) => start::run(&args, context),
         DaemonCommand::Install(args) => install::run(&args, context),
         DaemonCommand::Stop => process::stop(context),
-        DaemonCommand::Status => asked(status(context)),
-        DaemonCommand::Add { path } => asked(add(&path, context)),
-        DaemonCommand::Remove { path } => asked(remove(&path, context)),
-        DaemonCommand::Reload => asked(reload(context)),
+        DaemonCommand::Status => asked(context, status),
+        DaemonCommand::Add { path } => asked(context, |context| add(path, context)),
+        DaemonCommand::Remove { path } => asked(context, |context| remove(path, context)),
+        DaemonCommand::Reload => asked(context, reload),
     }
 }
 
@@ -99,8 +99,8 @@ fn described(status: &Value) -> String {
     lines.join("\n")
 }
 
-async fn add(path: &Path, mut context: Context<'_>) -> Result<u8, Error> {
-    let full = std::fs::canonicalize(context.cwd.join(path))
+async fn add(path: PathBuf, mut context: Context<'_>) -> Result<u8, Error> {
+    let full = std::fs::canonicalize(context.cwd.join(&path))
         .map_err(|error| Error::not_found("path", format!("{}: {error}", path.display())))?;
     let full = full.to_str().ok_or_else(|| Error::usage("path", "the path is not UTF-8"))?;
     let added = context.client.post("/v1/repos", &json!({ "path": full })).await?;
@@ -109,8 +109,8 @@ async fn add(path: &Path, mut context: Context<'_>) -> Result<u8, Error> {
     Ok(code::OK)
 }
 
-async fn remove(path: &Path, mut context: Context<'_>) -> Result<u8, Error> {
-    let project = registered_at(path, &context).await?;
+async fn remove(path: PathBuf, mut context: Context<'_>) -> Result<u8, Error> {
+    let project = registered_at(&path, &context).await?;
     let removed = context.client.delete(&format!("/v1/repos/{project}")).await?;
     context.print(&removed, &format!("removed {project}"))?;
     Ok(code::OK)

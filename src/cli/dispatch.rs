@@ -13,6 +13,7 @@ use super::error::Error;
 use super::filter::Guard;
 use super::output::{Failure, Output, code};
 use super::{attach, check, daemon, debug, list, logs, open, run as run_task, runs, schema, token, wait};
+use crate::client::Client;
 use crate::terminal::shown;
 
 /// Does what the arguments say; `argv` begins with the program's name.
@@ -68,17 +69,17 @@ fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
         Command::Schema(args) => Ok(schema::run(&args, output)?),
         Command::Debug(args) => debug::run(args, global.json).map_err(debug_error),
         Command::Daemon(args) => daemon::run(args, context(global, output)?),
-        Command::Run(args) => asked(run_task::run(args, context(global, output)?)),
-        Command::Ps(args) => asked(list::ps(args, context(global, output)?)),
-        Command::Logs(args) => asked(logs::run(args, context(global, output)?)),
-        Command::Attach(args) => asked(attach::run(args, context(global, output)?)),
-        Command::Wait(args) => asked(wait::run(args, context(global, output)?)),
-        Command::Stop(args) => asked(runs::stop(args, context(global, output)?)),
-        Command::Restart(args) => asked(runs::restart(args, context(global, output)?)),
-        Command::Rm(args) => asked(runs::rm(args, context(global, output)?)),
-        Command::Open(args) => asked(open::run(args, context(global, output)?)),
-        Command::Projects(args) => asked(list::projects(args, context(global, output)?)),
-        Command::Token(args) => asked(token::run(args, context(global, output)?)),
+        Command::Run(args) => asked(context(global, output)?, |context| run_task::run(args, context)),
+        Command::Ps(args) => asked(context(global, output)?, |context| list::ps(args, context)),
+        Command::Logs(args) => asked(context(global, output)?, |context| logs::run(args, context)),
+        Command::Attach(args) => asked(context(global, output)?, |context| attach::run(args, context)),
+        Command::Wait(args) => asked(context(global, output)?, |context| wait::run(args, context)),
+        Command::Stop(args) => asked(context(global, output)?, |context| runs::stop(args, context)),
+        Command::Restart(args) => asked(context(global, output)?, |context| runs::restart(args, context)),
+        Command::Rm(args) => asked(context(global, output)?, |context| runs::rm(args, context)),
+        Command::Open(args) => asked(context(global, output)?, |context| open::run(args, context)),
+        Command::Projects(args) => asked(context(global, output)?, |context| list::projects(args, context)),
+        Command::Token(args) => asked(context(global, output)?, |context| token::run(args, context)),
     }
 }
 
@@ -86,10 +87,22 @@ fn context<'a>(global: Global, output: &'a mut Output<'_>) -> Result<Context<'a>
     Context::new(global, Output { out: output.out, err: output.err })
 }
 
-/// Runs a command that talks to the daemon.
-pub(super) fn asked(command: impl Future<Output = Result<u8, Error>>) -> Result<u8, Error> {
+/// Runs a command that talks to the daemon, and ends it when the daemon hangs.
+pub(super) fn asked<'a, F>(context: Context<'a>, command: impl FnOnce(Context<'a>) -> F) -> Result<u8, Error>
+where
+    F: Future<Output = Result<u8, Error>>,
+{
+    let client = context.client.clone();
+    run_beside(&client, command(context))
+}
+
+/// Waits for what is asked of this daemon for as long as it lives.
+pub(super) fn run_beside<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command)
+    runtime.block_on(client.beside(work))
 }
 
 /// What clap says: help and the version on stdout with 0, the rest on stderr with 2.

@@ -109,6 +109,9 @@ fn client_body(error: &client::Error) -> (&'static str, Value) {
         client::Error::Connect { .. } => ("unavailable", "connect"),
         client::Error::Lost(_) => ("unavailable", "lost"),
         client::Error::TimedOut(_) => ("unavailable", "timed_out"),
+        client::Error::Hangs { .. } => ("unavailable", "hangs"),
+        client::Error::BrokeOff(_) => ("internal", "broke_off"),
+        client::Error::TooLong(_) => ("internal", "too_long"),
         client::Error::Nonsense(_) | client::Error::Refused(_) => ("internal", "protocol"),
     };
     (code, json!({ "reason": reason }))
@@ -121,8 +124,9 @@ fn client_exit(error: &client::Error) -> u8 {
             code::NOT_PERMITTED
         }
         client::Error::Connect { .. } => code::UNREACHABLE,
-        client::Error::TimedOut(_) => code::TIMED_OUT,
-        client::Error::Nonsense(_) => code::FAILED,
+        client::Error::TimedOut(_) | client::Error::Hangs { .. } => code::TIMED_OUT,
+        // The daemon did answer.
+        client::Error::BrokeOff(_) | client::Error::TooLong(_) | client::Error::Nonsense(_) => code::FAILED,
         client::Error::Refused(refused) => refused_exit(refused),
     }
 }

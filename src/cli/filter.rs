@@ -15,6 +15,9 @@ pub(super) enum Policy {
     Text,
     /// The same with colours and styles: what `kas` itself says, whatever it quotes.
     Styled,
+    /// What shows something: text, colours, moves of the cursor, erasing, the other screen. Nothing that the terminal answers, that makes it
+    /// send more than keys, or that lasts: clipboard, title, mouse, paste and keyboard modes, resets, the scrollback.
+    Screen,
     /// Everything but questions: an answer to one would be read as typing.
     Mute,
     /// Everything.
@@ -43,11 +46,89 @@ pub(super) struct Filter {
     long: bool,
     /// A carriage return is held back: nothing before a newline, a new line otherwise.
     carriage: bool,
+    /// What was let through by [`Policy::Screen`] and stands until it is undone.
+    left: Left,
+}
+
+/// How a terminal differs from one that shows lines of text.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    style: bool,
+    hidden_cursor: bool,
+    other_screen: bool,
+    no_wrap: bool,
+    held_drawing: bool,
+    region: bool,
+    charset: bool,
+}
+
+impl Left {
+    const NONE: Self = Self {
+        style: false,
+        hidden_cursor: false,
+        other_screen: false,
+        no_wrap: false,
+        held_drawing: false,
+        region: false,
+        charset: false,
+    };
+
+    /// Follows a sequence that was let through.
+    fn note(&mut self, sequence: &[u8]) {
+        match sequence {
+            [ESC, b'[', b'?', numbers @ .., last @ (b'h' | b'l')] => {
+                for number in numbers.split(|byte| *byte == b';') {
+                    self.note_mode(number, *last == b'h');
+                }
+            }
+            [ESC, b'[', parameters @ .., b'm'] => self.style = !matches!(parameters, b"" | b"0"),
+            [ESC, b'[', .., b'r'] => self.region = true,
+            [ESC, b'(' | b')', set] => self.charset |= *set != b'B',
+            _ => {}
+        }
+    }
+
+    fn note_mode(&mut self, number: &[u8], set: bool) {
+        match number {
+            b"7" => self.no_wrap = !set,
+            b"25" => self.hidden_cursor = !set,
+            b"2026" => self.held_drawing = set,
+            b"47" | b"1047" | b"1049" => self.other_screen = set,
+            _ => {}
+        }
+    }
+
+    /// What undoes it.
+    fn undone(self) -> Vec<u8> {
+        let all: [(bool, &[u8]); 7] = [
+            (self.held_drawing, b"\x1b[?2026l"),
+            (self.style, b"\x1b[0m"),
+            (self.charset, b"\x1b(B\x1b)B\x0f"),
+            (self.no_wrap, b"\x1b[?7h"),
+            // A region that is set moves the cursor (xterm's ctlseqs, DECSTBM).
+            (self.region, b"\x1b7\x1b[r\x1b8"),
+            (self.other_screen, b"\x1b[?1049l"),
+            (self.hidden_cursor, b"\x1b[?25h"),
+        ];
+        all.iter().filter(|(is_left, _)| *is_left).flat_map(|(_, undo)| undo.iter().copied()).collect()
+    }
 }
 
 impl Filter {
     pub(super) const fn new(policy: Policy) -> Self {
-        Self { policy, state: State::Ground, held: Vec::new(), long: false, carriage: false }
+        Self {
+            policy,
+            state: State::Ground,
+            held: Vec::new(),
+            long: false,
+            carriage: false,
+            left: Left::NONE,
+        }
+    }
+
+    /// What makes the terminal again one that shows lines of text, after what [`Policy::Screen`] let through; nothing where nothing is left.
+    pub(super) fn undo(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.left).undone()
     }
 
     /// Appends what may be shown of `bytes` to `out`.
@@ -93,7 +174,11 @@ impl Filter {
             (_, []) => {}
             (Policy::Open, all) => out.extend_from_slice(all),
             // ENQ asks, too, and C1 controls spelt in UTF-8 begin sequences.
-            (Policy::Mute, [0x05] | [0xc2, 0x80..=0x9f]) => {}
+            (Policy::Mute | Policy::Screen, [0x05] | [0xc2, 0x80..=0x9f]) => {}
+            (Policy::Screen, all) => {
+                self.left.charset |= all == b"\x0e";
+                out.extend_from_slice(all);
+            }
             (Policy::Mute, all) => out.extend_from_slice(all),
             (Policy::Text | Policy::Styled, all) => self.text(all, out),
         }
@@ -191,11 +276,15 @@ impl Filter {
         let keep = match self.policy {
             Policy::Open => true,
             Policy::Mute => !is_question(&self.held),
+            Policy::Screen => is_display(&self.held),
             Policy::Text => false,
             Policy::Styled => is_style(&self.held),
         };
         if keep && !self.long {
             out.extend_from_slice(&self.held);
+            if self.policy == Policy::Screen {
+                self.left.note(&self.held);
+            }
         }
         self.held.clear();
         self.long = false;
@@ -216,6 +305,26 @@ const fn utf8_len(first: u8) -> usize {
 fn is_style(sequence: &[u8]) -> bool {
     let [ESC, b'[', parameters @ .., b'm'] = sequence else { return false };
     parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'))
+}
+
+/// Whether the sequence only changes what is shown, and in a way that [`Left`] can undo (ECMA-48, xterm's ctlseqs).
+fn is_display(sequence: &[u8]) -> bool {
+    match sequence {
+        [ESC, b'[', b'?', modes @ .., b'h' | b'l'] => modes
+            .split(|byte| *byte == b';')
+            .all(|mode| matches!(mode, b"7" | b"25" | b"47" | b"1047" | b"1048" | b"1049" | b"2026")),
+        // Of ED, 3 would erase what has scrolled off.
+        [ESC, b'[', parameters @ .., b'J'] => matches!(parameters, b"" | b"0" | b"1" | b"2"),
+        [ESC, b'[', parameters @ .., last] => {
+            let plain = parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'));
+            plain && b"@ABCDEFGHIKLMPSTXZ`adefmrsu".contains(last)
+        }
+        [ESC, b'(' | b')', _] => true,
+        [ESC, b'7' | b'8' | b'D' | b'E' | b'M'] => true,
+        // Hyperlinks.
+        [ESC, b']', b'8', b';', ..] => true,
+        _ => false,
+    }
 }
 
 /// Passes on what is written to it, all but what could do more to a terminal than to show styled lines of text.
@@ -360,6 +469,66 @@ mod tests {
         ] {
             check(Policy::Mute, &[kept, b"."].concat(), &[kept, b"."].concat());
         }
+    }
+
+    #[test]
+    fn a_screen_gets_what_shows_something_and_no_more() {
+        for kept in [
+            &b"\x1b[31mred\x1b[0m"[..],
+            b"10%\r55%\x1b[K\r\n\x08\t\x07",
+            b"\x1b[1A\x1b[2K\x1b[12;3H\x1b[2J\x1b[3C",
+            b"\x1b[?25l\x1b[?25h\x1b[?1049h\x1b[?1049l\x1b[?2026h\x1b[?2026l",
+            b"\x1b]8;;http://x/?q\x1b\\link\x1b]8;;\x07",
+            b"\x1b7\x1b8\x1b[38:2::1:2:3m\x1b[0m",
+            "é\u{202e}😀".as_bytes(),
+        ] {
+            check(Policy::Screen, &[kept, b"."].concat(), &[kept, b"."].concat());
+        }
+        for dropped in [
+            &b"\x1b[c"[..],
+            b"\x1b[6n",
+            b"\x1b[?u",
+            b"\x1b[>q",
+            b"\x1b[18t",
+            b"\x1b[3J",
+            b"\x1b[?1000h",
+            b"\x1b[?1004h",
+            b"\x1b[?2004h",
+            b"\x1b[?25;1003h",
+            b"\x1b[?1h",
+            b"\x1b[>4m",
+            b"\x1b[>1u",
+            b"\x1b[!p",
+            b"\x1b[?2026$p",
+            b"\x1b[4h",
+            b"\x1b=",
+            b"\x1bc",
+            b"\x1bZ",
+            b"\x05",
+            b"\x1b]0;title\x07",
+            b"\x1b]52;c;QQ==\x1b\\",
+            b"\x1b]10;?\x07",
+            b"\x1bPq#0\x1b\\",
+            b"\x1b_Gi=1,a=q;AAAA\x1b\\",
+        ] {
+            check(Policy::Screen, &[b"a", dropped, b"b"].concat(), b"ab");
+        }
+        check(Policy::Screen, b"\xc2\x9b6n", b"6n");
+    }
+
+    #[test]
+    fn what_a_program_left_behind_is_undone() {
+        let check = |input: &[u8], expect: &[u8]| {
+            let mut filter = Filter::new(Policy::Screen);
+            filter.feed(input, &mut Vec::new());
+            assert_eq!(filter.undo(), expect, "{:?}", input.escape_ascii().to_string());
+            assert_eq!(filter.undo(), b"");
+        };
+        check(b"\x1b[31mred\x1b[m 10%\r55%\x1b[K\n", b"");
+        check(b"\x1b[31mred", b"\x1b[0m");
+        check(b"\x1b[?25l\x1b[?1049hx", b"\x1b[?1049l\x1b[?25h");
+        check(b"\x1b[?25l\x1b[?1049hx\x1b[?1049l\x1b[?25h", b"");
+        check(b"\x1b[2;5r\x1b(0\x1b[?7l", b"\x1b(B\x1b)B\x0f\x1b[?7h\x1b7\x1b[r\x1b8");
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! `kas logs`: what a run wrote, and writes.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
-use serde_json::json;
+use tokio::time::sleep;
 
 use super::context::Context;
 use super::error::Error;
 use super::filter::{Filter, Policy};
-use super::output::code;
+use super::output::{code, harmless, harmless_json};
 use super::tty;
-use crate::client::{End, Mode, Run, Seen, Watch};
+use crate::client::{End, Error as ClientError, Mode, Run, Seen, Watch};
+use crate::terminal::{Plain, TextPiece};
 
-/// Show what a run wrote, without the sequences that move cursors and change terminals
+/// How long a line that is not over may be held back for being written over.
+const SHOW_AFTER: Duration = Duration::from_millis(300);
+
+/// Show what a run wrote: on a terminal with its colours, elsewhere as lines of text
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A task's name (its newest run) or a run's id
@@ -34,18 +39,24 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     if context.global.json {
         return as_json(&run, args.follow, &mut context).await;
     }
-    let policy = if args.raw { Policy::Open } else { Policy::Text };
-    let mut printer = Printer::new(policy, args.lines);
+    let mut printer = Printer::new(Form::of(args.raw.then_some(Policy::Open)), args.lines);
     if args.follow {
         let watch = Watch::open(&context.client, &run.project, run.id, Some(0), Mode::View).await?;
         follow(watch, printer, &mut context).await?;
     } else {
         let path = format!("/api/v1/tasks/{}/transcript?format=raw", run.id);
         let mut download = context.client.download(&path).await?;
-        while let Some(bytes) = download.next().await? {
-            printer.print(&bytes)?;
-        }
-        printer.go_live()?;
+        tell_gap(download.start_offset(), &mut context)?;
+        let whole = loop {
+            match download.next().await {
+                Ok(Some(bytes)) => printer.print(&bytes)?,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        // What came is shown, also where the rest did not.
+        printer.end()?;
+        whole?;
     }
     say_why(&run, args.follow, &mut context).await?;
     Ok(code::OK)
@@ -57,9 +68,56 @@ async fn as_json(run: &Run, follow: bool, context: &mut Context<'_>) -> Result<u
         return Box::pin(as_json(&run, false, context)).await;
     }
     let path = format!("/api/v1/tasks/{}/transcript?format=json", run.id);
-    let lines = context.client.get(&path).await?;
-    context.output.json(&json!({"instance": run.json, "transcript": lines}))?;
-    Ok(code::OK)
+    let mut download = context.client.download(&path).await?;
+    tell_gap(download.start_offset(), context)?;
+    // As it comes, for it may be longer than should be held: one line of JSON, made harmless piece by piece.
+    let mut text = JsonText::default();
+    write!(context.output.out, "{{\"instance\":{},\"transcript\":", harmless(&run.json))?;
+    let done = loop {
+        match download.next().await {
+            Ok(Some(bytes)) => write!(context.output.out, "{}", text.feed(&bytes)?)?,
+            Ok(None) => break text.end().map_err(Error::from),
+            Err(error) => break Err(error.into()),
+        }
+    };
+    // A part of it stands on a line of its own, before what is said of it.
+    writeln!(context.output.out, "{}", if done.is_ok() { "}" } else { "" })?;
+    done.map(|()| code::OK)
+}
+
+/// Says what is missing before the first line.
+fn tell_gap(missing: u64, context: &mut Context<'_>) -> Result<(), Error> {
+    if missing == 0 {
+        return Ok(());
+    }
+    context.remark(&format!("the first {missing} bytes of the output are not kept any more"))?;
+    Ok(context.output.err.flush()?)
+}
+
+/// JSON text that comes in pieces, made harmless; a character may be cut.
+#[derive(Default)]
+struct JsonText(Vec<u8>);
+
+impl JsonText {
+    fn feed(&mut self, bytes: &[u8]) -> Result<String, ClientError> {
+        self.0.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.0) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(error) => return Err(ClientError::Nonsense(error.to_string())),
+        };
+        let rest = self.0.split_off(whole);
+        let text = std::mem::replace(&mut self.0, rest);
+        Ok(harmless_json(&String::from_utf8_lossy(&text)))
+    }
+
+    fn end(self) -> Result<(), ClientError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ClientError::Nonsense("it ends within a character".to_owned()))
+        }
+    }
 }
 
 /// A run that never began, or was lost, has less output than its reader expects: the cause is said beside it.
@@ -83,7 +141,15 @@ pub(super) async fn follow(
     let mut live = u64::MAX;
     let mut nothing_yet = true;
     loop {
-        match watch.next().await? {
+        let seen = tokio::select! {
+            seen = watch.next() => seen?,
+            // A question without an end of line waits for an answer, and so would whoever reads this.
+            () = sleep(SHOW_AFTER), if printer.holds_back() => {
+                printer.show_unfinished()?;
+                continue;
+            }
+        };
+        match seen {
             Seen::Began { live: at } if at == 0 || !nothing_yet => {
                 live = at;
                 printer.go_live()?;
@@ -103,13 +169,14 @@ pub(super) async fn follow(
                 printer.go_live()?;
             }
             Seen::Snapshot(_) | Seen::Size(..) => {}
+            Seen::Gap { from: 0, to } => tell_gap(to, context)?,
             Seen::Gap { from, to } => {
-                context.remark(&format!("{} bytes are not kept any more", to - from))?
+                context.remark(&format!("{} bytes of the output are not kept any more", to - from))?;
             }
             Seen::Complaint(message) => context.remark(&message)?,
             Seen::Lost => context.remark("the daemon is away; waiting for it")?,
             Seen::End(end) => {
-                printer.go_live()?;
+                printer.end()?;
                 watch.close().await;
                 return Ok(end);
             }
@@ -117,36 +184,128 @@ pub(super) async fn follow(
     }
 }
 
-/// Filters output and writes it to stdout; at first, if so wished, only its last lines.
+/// How output is shown.
+pub(super) enum Form {
+    /// The bytes, but for what the policy drops.
+    Bytes(Filter),
+    /// The lines as a terminal shows them in the end.
+    Lines {
+        plain: Box<Plain>,
+        filter: Filter,
+        /// What was shown of the line that is not over.
+        shown: String,
+    },
+}
+
+impl Form {
+    /// In the form that was asked for; else as it is where a terminal shows it, and as lines of text elsewhere.
+    pub(super) fn of(asked: Option<Policy>) -> Self {
+        let on_terminal = io::stdout().is_terminal().then_some(Policy::Screen);
+        asked.or(on_terminal).map_or_else(Self::lines, |policy| Self::Bytes(Filter::new(policy)))
+    }
+
+    fn lines() -> Self {
+        Self::Lines { plain: Box::default(), filter: Filter::new(Policy::Text), shown: String::new() }
+    }
+
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(filter) => filter.feed(bytes, out),
+            Self::Lines { plain, filter, shown } => {
+                for TextPiece { text, ends } in plain.feed(bytes) {
+                    rest(&std::mem::take(shown), &text, filter, out);
+                    filter.feed(if ends { b"\n" } else { b"" }, out);
+                }
+            }
+        }
+    }
+
+    /// Shows the line so far. If it is written over afterwards, its new state is a line of its own.
+    fn unfinished(&mut self, out: &mut Vec<u8>) {
+        if let Self::Lines { plain, filter, shown } = self {
+            let now = plain.unfinished();
+            rest(shown, &now, filter, out);
+            *shown = now;
+        }
+    }
+
+    fn holds_back(&self) -> bool {
+        match self {
+            Self::Bytes(_) => false,
+            Self::Lines { plain, shown, .. } => !plain.is_at_line_start() && plain.unfinished() != *shown,
+        }
+    }
+
+    /// The last line, or what makes the terminal again one that shows lines.
+    fn end(&mut self, out: &mut Vec<u8>) {
+        self.unfinished(out);
+        if let Self::Bytes(filter) = self {
+            out.extend(filter.undo());
+        }
+    }
+}
+
+/// Shows a line of which this much was shown.
+fn rest(shown: &str, line: &str, filter: &mut Filter, out: &mut Vec<u8>) {
+    let rest = line.strip_prefix(shown).unwrap_or_else(|| {
+        out.push(b'\n');
+        line
+    });
+    filter.feed(rest.as_bytes(), out);
+}
+
+/// Writes output to stdout in some form; at first, if so wished, only its last lines.
 pub(super) struct Printer {
-    filter: Filter,
+    form: Form,
     tail: Option<Tail>,
 }
 
 impl Printer {
-    pub(super) fn new(policy: Policy, last_lines: Option<usize>) -> Self {
-        Self { filter: Filter::new(policy), tail: last_lines.map(Tail::new) }
+    pub(super) fn new(form: Form, last_lines: Option<usize>) -> Self {
+        Self { form, tail: last_lines.map(Tail::new) }
     }
 
-    fn is_raw(&self) -> bool {
-        matches!(self.filter.policy, Policy::Mute | Policy::Open)
+    const fn is_raw(&self) -> bool {
+        matches!(self.form, Form::Bytes(_))
     }
 
     fn print(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut text = Vec::with_capacity(bytes.len());
-        self.filter.feed(bytes, &mut text);
+        self.form.feed(bytes, &mut text);
+        self.write(&text)
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
         match &mut self.tail {
             Some(tail) => {
-                tail.feed(&text);
+                tail.feed(text);
                 Ok(())
             }
-            None => tty::write(&text),
+            None if text.is_empty() => Ok(()),
+            None => tty::write(text),
         }
+    }
+
+    fn holds_back(&self) -> bool {
+        self.tail.is_none() && self.form.holds_back()
+    }
+
+    fn show_unfinished(&mut self) -> io::Result<()> {
+        let mut text = Vec::new();
+        self.form.unfinished(&mut text);
+        self.write(&text)
     }
 
     /// From here on everything is printed; before it, the last lines so far.
     fn go_live(&mut self) -> io::Result<()> {
         self.tail.take().map_or(Ok(()), |tail| tty::write(&tail.into_bytes()))
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let mut text = Vec::new();
+        self.form.end(&mut text);
+        self.write(&text)?;
+        self.go_live()
     }
 }
 

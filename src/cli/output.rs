@@ -76,6 +76,9 @@ pub fn harmless(value: &Value) -> String {
 
 /// The same for JSON text of one line.
 pub(super) fn harmless_json(text: &str) -> String {
+    if !text.chars().any(is_harmful) {
+        return text.to_owned();
+    }
     // Outside of its strings JSON has no such character, and none of them is beyond the 16 bits of an escape.
     let escaped = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     text.chars().map(escaped).collect()

@@ -1,6 +1,5 @@
 //! `kas run`: a task, or any command, in the project.
 
-use std::io::IsTerminal as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use super::context::Context;
 use super::error::Error;
 use super::filter::Policy;
 use super::launch::{launch, sentence};
-use super::logs::{Printer, follow};
+use super::logs::{Form, Printer, follow};
 use super::output::code;
 use super::wait::{ended, exit_code, outcome};
 use super::{quote, tty};
@@ -26,7 +25,7 @@ pub(super) struct Args {
     /// Show the output until it ends, and end with its code (128+n for a signal)
     #[arg(long, short)]
     wait: bool,
-    /// With --wait: the output with all that moves cursors and changes terminals, but for questions to the terminal
+    /// With --wait: every byte of the output but questions to the terminal, also what changes its modes
     #[arg(long, requires = "wait")]
     raw: bool,
     /// Do not ask before a task with `confirm: true`
@@ -105,16 +104,12 @@ fn cwd(args: &Args, context: &Context<'_>) -> Result<Option<String>, Error> {
         .map_err(|it| Error::usage("cwd", format!("{} is not UTF-8", it.display())))
 }
 
-/// Shows the output as it comes: on a terminal with its colours, elsewhere as text.
+/// Shows the output as it comes: on a terminal as it is but for what would do more than show something, elsewhere as lines of text.
 async fn wait(run: Run, raw: bool, mut context: Context<'_>) -> Result<u8, Error> {
     let mut told = None;
     if !context.global.json {
-        let policy = match (raw, std::io::stdout().is_terminal()) {
-            (true, _) => Policy::Mute,
-            (false, true) => Policy::Styled,
-            (false, false) => Policy::Text,
-        };
-        match show(&run, policy, &mut context).await {
+        let form = Form::of(raw.then_some(Policy::Mute));
+        match show(&run, form, &mut context).await {
             Ok(end) => told = Some(end),
             Err(Error::Client(error)) if error.is_not_found() => {
                 context.remark("it has ended, and what it wrote is not kept any more")?;
@@ -135,7 +130,7 @@ async fn wait(run: Run, raw: bool, mut context: Context<'_>) -> Result<u8, Error
     Ok(exit_code(run.state, run.exit_code, run.signal.as_deref()))
 }
 
-async fn show(run: &Run, policy: Policy, context: &mut Context<'_>) -> Result<End, Error> {
+async fn show(run: &Run, form: Form, context: &mut Context<'_>) -> Result<End, Error> {
     let watch = Watch::open(&context.client, &run.project, run.id, Some(0), Mode::View).await?;
-    follow(watch, Printer::new(policy, None), context).await
+    follow(watch, Printer::new(form, None), context).await
 }

@@ -64,9 +64,34 @@ pub enum Error {
     /// No answer came in time.
     #[error("the daemon did not answer within {0} s")]
     TimedOut(u64),
+    /// The daemon takes connections and answers none: it was stopped, or it hangs.
+    #[error(
+        "the daemon does not answer ({}): it was stopped, or it hangs. {} Runs go on meanwhile, and what was asked for may still happen",
+        socket.display(), advice(*pid)
+    )]
+    Hangs {
+        /// Where it listens.
+        socket: PathBuf,
+        /// Its process, if it can be seen from here.
+        pid: Option<u32>,
+    },
+    /// An answer began and did not come to its end.
+    #[error("the daemon's answer broke off: {0}; `kas daemon status` tells whether it still runs")]
+    BrokeOff(String),
+    /// An answer that is no stream is longer than any should be.
+    #[error("the daemon's answer is longer than {0} bytes")]
+    TooLong(usize),
     /// The answer is not what the contract says.
     #[error("the daemon's answer makes no sense: {0}")]
     Nonsense(String),
+}
+
+/// What to do about a daemon that hangs.
+fn advice(pid: Option<u32>) -> String {
+    let process = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+    format!(
+        "`kill -CONT {process}` wakes one that was stopped; else `kill -KILL {process}` and `kas daemon start`, which takes its runs over."
+    )
 }
 
 impl Error {
@@ -80,9 +105,9 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::NotRunning { .. } | Self::Lost(_) | Self::TimedOut(_) => true,
+            Self::NotRunning { .. } | Self::Lost(_) | Self::TimedOut(_) | Self::BrokeOff(_) => true,
             Self::Refused(refused) => refused.code == "unavailable",
-            Self::Connect { .. } | Self::Nonsense(_) => false,
+            Self::Connect { .. } | Self::Hangs { .. } | Self::TooLong(_) | Self::Nonsense(_) => false,
         }
     }
 }

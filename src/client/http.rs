@@ -1,11 +1,12 @@
 //! Requests over the control socket, one connection each.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -14,15 +15,22 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Error, Refused};
-use crate::auth::check_peer;
+use crate::auth::{check_peer, peer_cred};
 
-/// The most bytes of a JSON answer; more is nonsense.
+/// The most bytes of a JSON answer that is read as a whole; what can be longer is a [`Download`].
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-/// How long the daemon may take to answer. A stop waits for the process tree, which gets 5 s before it is killed.
+/// How long a daemon that lives may take to answer. A stop waits for the process tree, which gets 5 s before it is killed.
 const PATIENCE_S: u64 = 60;
+/// Time between two looks whether the daemon lives.
+const PULSE_EVERY: Duration = Duration::from_millis(400);
+/// How long a daemon may take to answer such a look: so many ticks. With the time before it that is less than the two seconds after which no
+/// command waits for a daemon that hangs (`spec/protocol.md` §5). They are slept one by one, so that a machine that is too busy for this
+/// process gives the daemon more time, too.
+const PULSE_TICKS: u32 = 14;
+const TICK: Duration = Duration::from_millis(100);
 
 /// A way to the daemon. Cheap to clone; connects anew for each request.
 #[derive(Debug, Clone)]
@@ -97,10 +105,56 @@ impl Client {
     pub async fn download(&self, path: &str) -> Result<Download, Error> {
         let mut answer = self.send(Method::GET, path, None).await?;
         if answer.response.status().is_success() {
-            return Ok(Download(answer));
+            return Ok(Download { answer, bytes: 0 });
         }
         let (status, body) = answer.collect().await?;
         Err(Error::Refused(Refused::of_body(status, &body)))
+    }
+
+    /// Waits for `work` as long as the daemon lives: beside it the daemon is asked again and again whether it answers. So a long wait is
+    /// told from a hang.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Hangs`].
+    pub async fn beside<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            hangs = self.hangs() => Err(hangs.into()),
+        }
+    }
+
+    /// Comes back when the daemon does not answer. One that is not there does not hang: whoever waits for it finds out.
+    async fn hangs(&self) -> Error {
+        loop {
+            sleep(PULSE_EVERY).await;
+            let pid = Cell::new(None);
+            let asked = self.ping(&pid);
+            let mut asked = std::pin::pin!(asked);
+            let patience = async {
+                for _ in 0..PULSE_TICKS {
+                    sleep(TICK).await;
+                }
+            };
+            let answered = tokio::select! {
+                biased;
+                answered = &mut asked => Some(answered),
+                () = patience => None,
+            };
+            match answered {
+                Some(Err(error @ Error::Hangs { .. })) => return error,
+                // What else goes wrong, the work beside it finds as well.
+                Some(_) => {}
+                None => return Error::Hangs { socket: self.socket.clone(), pid: pid.get() },
+            }
+        }
+    }
+
+    /// Asks whether the daemon answers; tells its process as soon as it is connected.
+    async fn ping(&self, pid: &Cell<Option<u32>>) -> Result<(), Error> {
+        let stream = self.connect().await?;
+        pid.set(peer_cred(&stream).ok().and_then(|peer| peer.pid));
+        Self::send_on(stream, Method::GET, "/v1/ping", None).await.map(drop)
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
@@ -118,7 +172,15 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Error> {
-        let stream = self.connect().await?;
+        Self::send_on(self.connect().await?, method, path, body).await
+    }
+
+    async fn send_on(
+        stream: UnixStream,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Error> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         let mut driver = JoinSet::new();
         // What ends the connection badly shows in the answer, too.
@@ -137,8 +199,15 @@ impl Client {
         let checked = connected.and_then(|stream| check_peer(&stream).map(|()| stream));
         checked.map_err(|error| {
             let socket = self.socket.clone();
-            let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-            if absent { Error::NotRunning { socket } } else { Error::Connect { socket, error } }
+            let kind = error.kind();
+            if matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+                Error::NotRunning { socket }
+            } else if kind == ErrorKind::WouldBlock {
+                // Nothing takes the connections that wait (unix(7), EAGAIN).
+                Error::Hangs { socket, pid: None }
+            } else {
+                Error::Connect { socket, error }
+            }
         })
     }
 }
@@ -165,26 +234,49 @@ impl Answer {
     async fn collect(&mut self) -> Result<(u16, Bytes), Error> {
         let status = self.response.status().as_u16();
         let body = Limited::new(self.response.body_mut(), MAX_ANSWER_BYTES).collect().await;
-        Ok((status, body.map_err(|error| Error::Lost(error.to_string()))?.to_bytes()))
+        let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+            Ok(_) => Error::TooLong(MAX_ANSWER_BYTES),
+            Err(error) => Error::BrokeOff(error.to_string()),
+        })?;
+        Ok((status, body.to_bytes()))
     }
 }
 
-/// The bytes of a long answer, piece by piece.
+/// The bytes of a long answer, piece by piece: however long it is, it costs the memory of a piece.
 #[derive(Debug)]
-pub struct Download(Answer);
+pub struct Download {
+    answer: Answer,
+    /// What came already.
+    bytes: u64,
+}
 
 impl Download {
+    /// The offset of the first byte of a run's output that the answer tells of; 0 where it says none.
+    #[must_use]
+    pub fn start_offset(&self) -> u64 {
+        let header = self.answer.response.headers().get("x-kas-start-offset");
+        header.and_then(|it| it.to_str().ok()?.parse().ok()).unwrap_or(0)
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the connection ends before the answer does.
+    /// [`Error::BrokeOff`] when the connection ends before the answer does, or nothing of it comes for a minute.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        while let Some(frame) = self.0.response.body_mut().frame().await {
-            if let Ok(bytes) = frame.map_err(lost)?.into_data() {
+        let patience = Duration::from_secs(PATIENCE_S);
+        loop {
+            let came = timeout(patience, self.answer.response.body_mut().frame()).await;
+            let frame = came.map_err(|_| self.broke_off(format!("nothing came for {PATIENCE_S} s")))?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(bytes) = frame.map_err(|error| self.broke_off(error.to_string()))?.into_data() {
+                self.bytes += bytes.len() as u64;
                 return Ok(Some(bytes));
             }
         }
-        Ok(None)
+    }
+
+    fn broke_off(&self, why: String) -> Error {
+        Error::BrokeOff(format!("{why}, after {} bytes", self.bytes))
     }
 }
 

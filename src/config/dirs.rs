@@ -91,7 +91,7 @@ fn refuse_exchange(dir: &OwnedFd, path: &Path) -> Result<bool, Error> {
     let unsafe_dir = |reason: String| Err(Error::UnsafeDir { path: path.to_owned(), reason });
     let uid = geteuid().as_raw();
     let (mode, sticky) = (stat.st_mode & 0o7777, 0o1000);
-    if stat.st_uid != uid && stat.st_uid != 0 && !is_nobodys(stat.st_uid) {
+    if stat.st_uid != uid && stat.st_uid != 0 && !is_unmapped(stat.st_uid) {
         return unsafe_dir(format!("it belongs to user {}, not to {uid}", stat.st_uid));
     }
     // A group of the user's own number is the user's alone, where each user has one (useradd(8), USERGROUPS_ENAB).
@@ -103,9 +103,10 @@ fn refuse_exchange(dir: &OwnedFd, path: &Path) -> Result<bool, Error> {
     Ok(shared)
 }
 
-/// Whether the owner is nobody this side of the user namespace, as which the kernel shows owners from outside of it: no process here can be that
-/// user (user_namespaces(7), "Unmapped user and group IDs").
-fn is_nobodys(uid: u32) -> bool {
+/// Whether the user is nobody this side of the user namespace, as which the kernel shows all users from outside of it: a number that many
+/// users may share (user_namespaces(7), "Unmapped user and group IDs").
+#[must_use]
+pub fn is_unmapped(uid: u32) -> bool {
     let number = |text: &str| text.trim().parse::<u32>().ok();
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     let mapped = |line: &str| {
@@ -115,8 +116,9 @@ fn is_nobodys(uid: u32) -> bool {
         // What cannot be read maps everything.
         first.zip(count).is_none_or(|(first, count)| uid.checked_sub(first).is_some_and(|it| it < count))
     };
-    let map = read("/proc/self/uid_map");
-    number(&read("/proc/sys/kernel/overflowuid")) == Some(uid) && !map.is_empty() && !map.lines().any(mapped)
+    // A map that is empty maps no user; one that cannot be read is taken for the usual one.
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    number(&read("/proc/sys/kernel/overflowuid")) == Some(uid) && !map.lines().any(mapped)
 }
 
 fn make_at(at: &OwnedFd, name: &Path) -> Result<(), Errno> {

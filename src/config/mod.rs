@@ -16,7 +16,7 @@ mod reload;
 mod task_env;
 
 pub use cwd::{Cwd, CwdError, project_cwd, recorded_cwd};
-pub use dirs::{ensure_private_dir, ensure_safe_dir};
+pub use dirs::{ensure_private_dir, ensure_safe_dir, is_unmapped};
 pub use env::Env;
 pub use error::{Error, Invalid};
 pub use file::{

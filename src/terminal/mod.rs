@@ -18,7 +18,7 @@ mod tables;
 mod width;
 
 pub use mark::{Mark, Piece, Splitter};
-pub use plain::Plain;
+pub use plain::{Plain, TextPiece};
 pub use scanner::{Scanner, last_safe_cut};
 pub use screen::Screen;
 pub use shown::{is_harmful, shown};

@@ -1,7 +1,9 @@
 //! `kas` as people and scripts use it: the real binary, its words and its exit codes.
 
 mod daemon;
+mod hang;
 mod home;
+mod output;
 mod terminal;
 mod waiting;
 
@@ -182,24 +184,79 @@ fn stop_signals_nobody_it_cannot_prove() {
     assert!(!file.exists());
 }
 
-/// Answers one request with this, and gives back what was asked.
-fn answering(home: &Home, status: &'static str, body: &'static str) -> JoinHandle<String> {
+/// Answers one request after the other with these, byte for byte, and gives back what was asked last. Asked whether it lives, it does.
+fn saying(home: &Home, answers: Vec<String>) -> JoinHandle<String> {
     let listener = UnixListener::bind(home.socket()).unwrap();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        let mut piece = [0; 4096];
-        while !request.windows(4).any(|it| it == b"\r\n\r\n") {
-            let count = stream.read(&mut piece).unwrap();
-            assert!(count > 0, "the request broke off");
-            request.extend_from_slice(&piece[..count]);
-        }
-        if !status.is_empty() {
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (mut answers, mut asked) = (answers.into_iter().peekable(), String::new());
+        while answers.peek().is_some() {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            while !request.windows(4).any(|it| it == b"\r\n\r\n") {
+                let count = stream.read(&mut piece).unwrap();
+                assert!(count > 0, "the request broke off");
+                request.extend_from_slice(&piece[..count]);
+            }
+            let ping = request.starts_with(b"GET /v1/ping ");
+            let alive = || "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
+            let answer = if ping { alive() } else { answers.next().unwrap() };
             stream.write_all(answer.as_bytes()).unwrap();
+            if !ping {
+                asked = String::from_utf8(request).unwrap();
+            }
         }
-        String::from_utf8(request).unwrap()
+        asked
     })
+}
+
+/// Answers one request with this, and gives back what was asked.
+fn answering(home: &Home, status: &'static str, body: &'static str) -> JoinHandle<String> {
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    saying(home, vec![if status.is_empty() { String::new() } else { answer }])
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_1_and_said() {
+    let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let run = json!({"id": id, "project_id": "demo", "task_name": null, "command": "true", "state": "done", "backend": "pty",
+        "exit_code": 0, "signal": null, "error": null, "launched_at": 5, "duration_ms": 7})
+    .to_string();
+    let whole = |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let cut = |body: &str| {
+        format!("HTTP/1.1 200 OK\r\nx-kas-start-offset: 7\r\ncontent-length: 1000\r\n\r\n{body}")
+    };
+    let check = |words: &[&str], answers: Vec<String>, out: &str| {
+        let home = Home::new();
+        let daemon = saying(&home, answers);
+        let done = home.kas(words);
+        daemon.join().unwrap();
+        assert_eq!(done.code, Some(1), "{words:?}: {done:?}");
+        assert!(done.stdout.starts_with(out), "{words:?}: {done:?}");
+        assert!((done.stdout.clone() + &done.stderr).contains("broke off"), "{words:?}: {done:?}");
+        done
+    };
+    check(&["ps", "-p", "demo"], vec![cut("{\"items\":[")], "");
+    let done = check(&["logs", id], vec![whole(&run), cut("one\ntw")], "one\n");
+    let gap = done.stderr.find("the first 7 bytes of the output are not kept any more").unwrap();
+    assert!(gap < done.stderr.find("broke off").unwrap(), "{done:?}");
+    let done =
+        check(&["logs", id, "--json"], vec![whole(&run), cut("{\"missing_bytes\":7,")], "{\"instance\":");
+    let lines: Vec<_> = done.stdout.lines().collect();
+    assert!(
+        serde_json::from_str::<serde_json::Value>(lines[0]).is_err(),
+        "a part is not taken for the whole"
+    );
+    let error: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(error["error"]["details"], json!({"reason": "broke_off"}));
+    // A list longer than any: the daemon did answer, so that is not 5.
+    let long = format!("{{\"items\":[\"{}\"]}}", "x".repeat(17 << 20));
+    let home = Home::new();
+    let daemon = saying(&home, vec![whole(&long)]);
+    let done = home.kas(&["ps", "-p", "demo"]);
+    assert!(done.code == Some(1) && done.stderr.contains("longer than"), "{done:?}");
+    // It was cut off, so it cannot have written all.
+    let _ = daemon.join();
 }
 
 #[test]

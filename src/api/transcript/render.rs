@@ -5,10 +5,10 @@ use serde_json::json;
 use super::decode::Utf8;
 use crate::daemon::Transcript;
 use crate::model::{Offset, Size};
-use crate::terminal::Plain;
+use crate::terminal::{Plain, TextPiece};
 
-/// The most bytes of text in one `lines` item; a longer line comes in several.
-const LINE_LIMIT: usize = 64 << 10;
+/// So many bytes at most are made text at once; what a line model gives of them is bounded, too.
+const PART_BYTES: usize = 32 << 10;
 
 /// Something that turns the bytes of a stream into another form.
 pub(super) trait Render {
@@ -31,31 +31,40 @@ impl Render for Raw {
 
 // ---- text
 
-/// Text without escape sequences.
+/// Lines as a terminal shows them in the end ([`Plain`]).
 #[derive(Default)]
 pub(super) struct Text {
     plain: Plain,
-    utf8: Utf8,
+    head: String,
 }
 
-/// A transcript as text.
-pub(super) fn text(_transcript: &Transcript) -> Text {
-    Text::default()
+/// A transcript as text. Where the front was dropped, the first line says so.
+pub(super) fn text(transcript: &Transcript) -> Text {
+    Text {
+        plain: Plain::new(),
+        head: gap(transcript).map(|gap| format!("[kas: {gap}]\n")).unwrap_or_default(),
+    }
 }
 
 impl Render for Text {
     fn piece(&mut self, _at: Offset, bytes: &[u8], out: &mut Vec<u8>) {
-        let (mut stripped, mut text) = (Vec::new(), String::new());
-        self.plain.feed(bytes, &mut stripped);
-        self.utf8.feed(&stripped, &mut text);
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(std::mem::take(&mut self.head).as_bytes());
+        for TextPiece { text, ends } in self.plain.feed(bytes) {
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(if ends { b"\n" } else { b"" });
+        }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        let mut text = String::new();
-        self.utf8.end(&mut text);
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(std::mem::take(&mut self.head).as_bytes());
+        out.extend(self.plain.end().into_iter().flat_map(|piece| piece.text.into_bytes()));
     }
+}
+
+/// What is missing at the front, in words.
+fn gap(transcript: &Transcript) -> Option<String> {
+    let start = transcript.history.range().start;
+    (start > Offset(0)).then(|| format!("the first {start} bytes are not kept any more"))
 }
 
 // ---- times
@@ -94,7 +103,7 @@ pub(super) struct Asciicast {
     head: Option<Vec<u8>>,
 }
 
-/// A transcript as asciicast. Where the front was dropped it begins with the state of the screen there.
+/// A transcript as asciicast. Where the front was dropped it begins with a marker that says so, and with the state of the screen there.
 pub(super) fn asciicast(transcript: &Transcript) -> Asciicast {
     let start = transcript.history.range().start;
     let clock = Clock::of(transcript);
@@ -110,6 +119,9 @@ pub(super) fn asciicast(transcript: &Transcript) -> Asciicast {
     });
     let mut it = Asciicast { clock, utf8: Utf8::default(), sizes, head: None };
     let mut head = format!("{header}\n").into_bytes();
+    if let Some(gap) = gap(transcript) {
+        it.event(start, "m", &format!("kas: {gap}"), &mut head);
+    }
     if let Some(point) = transcript.history.checkpoint().filter(|_| start > Offset(0)) {
         it.event(start, "o", &String::from_utf8_lossy(&point.dump), &mut head);
     }
@@ -162,12 +174,12 @@ impl Render for Asciicast {
 
 // ---- lines
 
-/// `{"start_offset","end_offset","lines":[{"offset","at","text"}…]}`; a piece of a line that goes on has `"continues":true`.
+/// `{"missing_bytes","start_offset","end_offset","lines":[{"offset","at","text"}…]}`; a piece of a line that goes on has `"continues":true`.
+/// `missing_bytes` were dropped at the front, before the first line.
 pub(super) struct Lines {
     clock: Clock,
     plain: Plain,
     range: std::ops::Range<Offset>,
-    line: Vec<u8>,
     line_start: Offset,
     begun: bool,
     first: bool,
@@ -181,7 +193,6 @@ pub(super) fn lines(transcript: &Transcript) -> Lines {
         plain: Plain::default(),
         line_start: range.start,
         range,
-        line: Vec::new(),
         begun: false,
         first: true,
     }
@@ -191,53 +202,47 @@ impl Lines {
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             let (start, end) = (self.range.start, self.range.end);
-            let head = format!("{{\"start_offset\":{start},\"end_offset\":{end},\"lines\":[");
+            let head = format!(
+                "{{\"missing_bytes\":{start},\"start_offset\":{start},\"end_offset\":{end},\"lines\":["
+            );
             out.extend_from_slice(head.as_bytes());
         }
     }
 
-    /// Ends the line, or the piece of it, before `next`.
-    fn flush(&mut self, next: Offset, continues: bool, out: &mut Vec<u8>) {
-        let text = String::from_utf8_lossy(&self.line);
-        let mut item = json!({
-            "offset": self.line_start.0, "at": self.clock.at(self.line_start), "text": text,
-        });
-        if continues {
+    fn item(&mut self, TextPiece { text, ends }: TextPiece, out: &mut Vec<u8>) {
+        let mut item =
+            json!({"offset": self.line_start.0, "at": self.clock.at(self.line_start), "text": text});
+        if !ends {
             item["continues"] = true.into();
         }
         if !std::mem::take(&mut self.first) {
             out.push(b',');
         }
         out.extend_from_slice(item.to_string().as_bytes());
-        self.line.clear();
-        self.line_start = next;
     }
 }
 
 impl Render for Lines {
-    fn piece(&mut self, at: Offset, bytes: &[u8], out: &mut Vec<u8>) {
+    fn piece(&mut self, mut at: Offset, bytes: &[u8], out: &mut Vec<u8>) {
         self.begin(out);
-        let mut at = at;
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for part in part.chunks(LINE_LIMIT / 2) {
-                let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-                self.plain.feed(text, &mut self.line);
-                at = at.after(part.len());
-                if ends {
-                    // The stripper must see it too: it ends an unterminated sequence or belongs into a string.
-                    self.plain.feed(b"\n", &mut Vec::new());
-                    self.flush(at, false, out);
-                } else if self.line.len() > LINE_LIMIT / 2 {
-                    self.flush(at, true, out);
-                }
+        // A line has the offset of its first byte, whatever moved on it meanwhile.
+        for part in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|line| line.chunks(PART_BYTES)) {
+            at = at.after(part.len());
+            let pieces = self.plain.feed(part);
+            let given = !pieces.is_empty();
+            for piece in pieces {
+                self.item(piece, out);
+            }
+            if given {
+                self.line_start = at;
             }
         }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
         self.begin(out);
-        if !self.line.is_empty() {
-            self.flush(self.range.end, false, out);
+        if let Some(last) = self.plain.end() {
+            self.item(TextPiece { ends: true, ..last }, out);
         }
         out.extend_from_slice(b"]}");
     }
@@ -368,20 +373,20 @@ mod tests {
     #[test]
     fn asciicast_begins_with_the_screen_where_the_front_is_gone() {
         let got = rendered(&transcript(BYTES, 5), BYTES, asciicast, casts);
-        assert_eq!(got[1], json!([2.5, "o", "befored"]));
+        assert_eq!(got[2], json!([2.5, "o", "befored"]));
     }
 
     #[test]
     fn lines_have_offsets_and_times_and_no_escapes() {
         let parse = |out: &[u8]| serde_json::from_slice::<Value>(out).unwrap();
         let got = rendered(&transcript(BYTES, 0), BYTES, lines, parse);
-        let expect = json!({ "start_offset": 0, "end_offset": BYTES.len(), "lines": [
+        let expect = json!({ "missing_bytes": 0, "start_offset": 0, "end_offset": BYTES.len(), "lines": [
             { "offset": 0, "at": LAUNCHED + 100, "text": "abc" },
             { "offset": 5, "at": LAUNCHED + 2500, "text": "d\u{e9}fg" },
         ] });
         assert_eq!(got, expect);
         let nothing = rendered(&transcript(b"", 0), b"", lines, parse);
-        assert_eq!(nothing, json!({ "start_offset": 0, "end_offset": 0, "lines": [] }));
+        assert_eq!(nothing, json!({ "missing_bytes": 0, "start_offset": 0, "end_offset": 0, "lines": [] }));
     }
 
     #[test]
@@ -389,13 +394,13 @@ mod tests {
         let mut render = lines(&transcript(b"", 0));
         let mut out = Vec::new();
         render.piece(Offset(0), &vec![b'x'; 200_000], &mut out);
-        assert!(render.line.len() <= LINE_LIMIT);
+        assert!(render.plain.unfinished().len() <= PART_BYTES);
         render.end(&mut out);
         let got: Value = serde_json::from_slice(&out).unwrap();
         let lines = got["lines"].as_array().unwrap();
         let total: usize = lines.iter().map(|line| line["text"].as_str().unwrap().len()).sum();
         assert_eq!((total, &lines[0]["continues"]), (200_000, &json!(true)));
-        assert!(lines.iter().all(|line| line["text"].as_str().unwrap().len() <= LINE_LIMIT));
+        assert!(lines.iter().all(|line| line["text"].as_str().unwrap().len() <= PART_BYTES));
     }
 
     #[test]
@@ -403,6 +408,33 @@ mod tests {
         let own = |out: &[u8]| String::from_utf8(out.to_vec()).unwrap();
         assert_eq!(rendered(&transcript(BYTES, 0), BYTES, text, own), "abc\nd\u{e9}fg");
         const BAD: &[u8] = b"a\xffb\xc3";
-        assert_eq!(rendered(&transcript(BAD, 0), BAD, text, own), "ab\u{fffd}", "a stray byte goes");
+        assert_eq!(rendered(&transcript(BAD, 0), BAD, text, own), "a\u{fffd}b");
+    }
+
+    const BARS: &[u8] = b"x\r\n10% done\r55% done\r\nend";
+
+    #[test]
+    fn a_progress_bar_is_its_last_state() {
+        let own = |out: &[u8]| String::from_utf8(out.to_vec()).unwrap();
+        assert_eq!(rendered(&transcript(BARS, 0), BARS, text, own), "x\n55% done\nend");
+        let got =
+            rendered(&transcript(BARS, 0), BARS, lines, |out| serde_json::from_slice::<Value>(out).unwrap());
+        let texts: Vec<_> =
+            got["lines"].as_array().unwrap().iter().map(|it| (&it["text"], &it["offset"])).collect();
+        assert_eq!(
+            texts,
+            [(&json!("x"), &json!(0)), (&json!("55% done"), &json!(3)), (&json!("end"), &json!(22))]
+        );
+    }
+
+    #[test]
+    fn a_missing_front_is_the_first_thing_told() {
+        let own = |out: &[u8]| String::from_utf8(out.to_vec()).unwrap();
+        let told = rendered(&transcript(BYTES, 5), BYTES, text, own);
+        assert_eq!(told, "[kas: the first 5 bytes are not kept any more]\nd\u{e9}fg");
+        let told = rendered(&transcript(BYTES, 5), BYTES, lines, own);
+        assert!(told.starts_with("{\"missing_bytes\":5,\"start_offset\":5,"), "{told}");
+        let told = rendered(&transcript(BYTES, 5), BYTES, asciicast, casts);
+        assert_eq!(told[1], json!([2.5, "m", "kas: the first 5 bytes are not kept any more"]));
     }
 }

@@ -13,7 +13,7 @@ use rustix::stdio::{dup2_stdout, stderr, stdout};
 use serde_json::{Value, json};
 
 use super::super::context::Context;
-use super::super::dispatch::asked;
+use super::super::dispatch::run_beside;
 use super::super::error::Error;
 use super::super::output::code;
 use super::process::{forget, record};
@@ -154,12 +154,8 @@ fn started(args: &Args, child: &Child, context: &mut Context<'_>) -> Result<u8, 
     let pid = pid.ok_or_else(|| Error::failed("pid", "the daemon has no process id"))?;
     record(&context.paths.pid_file, pid)?;
     let client = Client::new(socket(args, context)?);
-    let mut http = None;
-    asked(async {
-        let status = client.get("/v1/status").await?;
-        http = status["http_url"].as_str().map(str::to_owned);
-        Ok(code::OK)
-    })?;
+    let status = run_beside(&client, async { Ok(client.get("/v1/status").await?) })?;
+    let http = status["http_url"].as_str().map(str::to_owned);
     let body = json!({"started": true, "pid": child.id(), "http": http});
     let place = http.map(|http| format!(", {http}")).unwrap_or_default();
     context.print(&body, &format!("started daemon {}{place}", child.id()))?;

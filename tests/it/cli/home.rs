@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::harness::Done;
 
 /// A private home with nothing in it.
@@ -89,8 +91,30 @@ impl Daemon {
         assert_eq!(done.code, Some(0), "{done:?}");
     }
 
+    /// The daemon, halted by a signal until this is dropped.
+    pub(super) fn halt(&self) -> Halted {
+        let status = self.home.kas(&["daemon", "status", "--json"]).json();
+        let pid = Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Halted(pid)
+    }
+
     pub(super) fn demo(&self) -> PathBuf {
         self.home.project("demo", TASKS)
+    }
+}
+
+pub(super) struct Halted(Pid);
+
+impl Halted {
+    pub(super) fn pid(&self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
     }
 }
 

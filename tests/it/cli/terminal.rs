@@ -206,3 +206,43 @@ fn a_person_is_asked() {
         assert_eq!(screen.end(&before).0, code);
     }
 }
+
+#[test]
+fn an_attached_terminal_is_left_when_the_daemon_hangs() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    assert_eq!(daemon.home.kas_in(&demo, &["run", "echo"]).code, Some(0));
+    let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
+    screen.until("ready");
+    let halted = daemon.halt();
+    screen.until("the daemon does not answer");
+    assert_eq!(screen.end(&before).0, Some(6));
+    let mut late = Screen::run(daemon.home.command(&demo, &["attach", "echo"]), 80, 24);
+    let before = late.modes();
+    late.until("the daemon does not answer");
+    assert_eq!(late.end(&before).0, Some(6));
+    drop(halted);
+}
+
+#[test]
+fn output_on_a_terminal_is_as_it_is_but_for_questions() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let script = r"printf '\033[31mred\033[0m\n10%% done\r55%% done\n\033[6n\033]52;c;QQ==\007\033[?1000hover\033[?25l\n'";
+    let run = daemon.home.kas_in(&demo, &["run", "--json", "--", script]).json();
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(daemon.home.kas_in(&demo, &["wait", id]).code, Some(0));
+    let shows = |words: &[&str]| {
+        let mut screen = Screen::run(daemon.home.command(&demo, words), 80, 24);
+        let before = screen.modes();
+        screen.until("over\x1b[?25l");
+        let (code, shown) = screen.end(&before);
+        // Each of the two terminals makes an end of line of a newline.
+        let shown = shown.replace("\r\n", "\n").replace("\r\n", "\n");
+        let expect = "\x1b[31mred\x1b[0m\n10% done\r55% done\nover\x1b[?25l\n\x1b[?25h";
+        assert_eq!((code, shown.as_str()), (Some(0), expect), "{words:?}");
+    };
+    shows(&["run", "--wait", "--", script]);
+    shows(&["logs", id]);
+    shows(&["logs", "-f", id]);
+}

@@ -47,6 +47,55 @@ fn harmless(what: &str, shown: &[u8]) {
     assert!(bad.is_none(), "{what}: {bad:?} in {text:?}");
 }
 
+/// Fails for anything in a run's output on a terminal that does more than show something: what the terminal answers, what makes it send more
+/// than keys, and what lasts.
+#[track_caller]
+fn only_shows(what: &str, shown: &[u8]) {
+    let mut rest = shown;
+    while let Some(at) = rest.iter().position(|byte| *byte == 0x1b) {
+        rest = &rest[at + 1..];
+        let sequence = rest[..rest.len().min(40)].escape_ascii().to_string();
+        let (kind, body) = rest.split_first().unwrap();
+        let harmless = match kind {
+            b'[' => {
+                let end = body.iter().position(|byte| matches!(byte, 0x40..=0x7e)).unwrap();
+                let (parameters, last) = (&body[..end], body[end]);
+                let modes = [&b"?7"[..], b"?25", b"?47", b"?1047", b"?1048", b"?1049", b"?2026"];
+                let plain =
+                    parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'));
+                match last {
+                    b'h' | b'l' => modes.contains(&parameters),
+                    b'J' => plain && parameters != b"3",
+                    b'c' | b'n' | b't' | b'p' | b'q' | b'x' | b'y' | b'b' => false,
+                    _ => plain,
+                }
+            }
+            b']' => body.starts_with(b"8;"),
+            b'(' | b')' | b'7' | b'8' | b'D' | b'E' | b'M' | b'\\' => true,
+            _ => false,
+        };
+        assert!(harmless, "{what}: ESC {sequence}");
+    }
+    let bytes = shown.contains(&0x05);
+    assert!(
+        !bytes && !String::from_utf8_lossy(shown).contains(|c| matches!(c, '\u{80}'..='\u{9f}')),
+        "{what}"
+    );
+}
+
+/// What a command says that shows a run's output: on a terminal as it is but for what [`only_shows`] forbids, elsewhere as text.
+#[track_caller]
+fn shows_output(world: &World, words: &[&str]) -> String {
+    let (_, shown) = on_terminal(world.kas_command(words), "");
+    only_shows(&format!("{words:?} on a terminal"), &shown);
+    let piped = world.kas_command(words).output().unwrap();
+    harmless(&format!("{words:?} into a pipe"), &[&piped.stdout[..], &piped.stderr[..]].concat());
+    let json_words = [words, &["--json"]].concat();
+    let (_, as_json) = on_terminal(world.kas_command(&json_words), "");
+    harmless(&format!("{words:?} as JSON on a terminal"), &as_json);
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 /// Both ways of saying it, each on a terminal and into a pipe; answers what was shown on the terminal, without and with `--json`.
 #[track_caller]
 fn says(world: &World, words: &[&str], answer: &str) -> (String, Value) {
@@ -90,12 +139,11 @@ async fn every_command_shows_text_of_others_as_text() {
     let evil = format!("printf %s '{}'", all.replace('\'', "\""));
     let adhoc = world.run_command("demo", &evil).await;
     world.until_ended(&adhoc).await;
-    let listed: [&[&str]; 7] = [
+    let listed: [&[&str]; 6] = [
         &["ps", "-a", "-p", "demo"],
         &["projects"],
         &["daemon", "status"],
         &["daemon", "reload"],
-        &["logs", &id, "--follow"],
         &["debug", "salvage"],
         &["debug", "fsck"],
     ];
@@ -107,9 +155,10 @@ async fn every_command_shows_text_of_others_as_text() {
     let commands: Vec<_> =
         value["items"].as_array().unwrap().iter().map(|it| it["command"].clone()).collect();
     assert!(commands.contains(&json!(evil)), "nothing of it is lost in JSON");
-    let (logs, _) = says(&world, &["logs", &id], "");
+    shows_output(&world, &["logs", &id, "--follow"]);
+    let logs = shows_output(&world, &["logs", &id]);
     assert!(logs.contains("PWNED") && !logs.contains("]2;"), "{logs}");
-    let (waited, _) = says(&world, &["-p", "demo", "run", "--wait", "every"], "");
+    let waited = shows_output(&world, &["-p", "demo", "run", "--wait", "every"]);
     assert!(waited.contains("PWNED") && !waited.contains("]52;"), "{waited}");
     let (asked, _) = says(&world, &["-p", "demo", "run", "ask"], "n\n");
     assert!(asked.contains("Run it?") && asked.contains(r"\u{202e}"), "{asked}");
