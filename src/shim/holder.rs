@@ -7,11 +7,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
+use super::answers::Answers;
 use super::input::{Input, Source};
 use super::peer::Peer;
 use super::supply::Piece;
@@ -74,6 +74,7 @@ pub(super) struct Holder {
     stage: Stage,
     journal: Writer,
     piece: Piece,
+    answers: Answers,
     inner: Option<Inner>,
     input: Input,
     window: Option<Window>,
@@ -113,6 +114,7 @@ impl Holder {
         now: u64,
     ) -> Self {
         Self {
+            answers: Answers::new(&dir, window.is_some()),
             dir,
             spec,
             size,
@@ -308,6 +310,7 @@ impl Holder {
         let end = self.piece.fill(self.journal.total(), |buffer| Ok(rustix::io::read(master, buffer)?));
         if !self.piece.bytes().is_empty() {
             self.journal.append(self.piece.bytes(), TimeMs::now());
+            self.answer();
         }
         let heard = !self.piece.bytes().is_empty();
         self.credit -= self.piece.bytes().len().cast_signed() as i64;
@@ -323,6 +326,17 @@ impl Holder {
         }
     }
 
+    /// Answers what the command just asked. Who asks without reading is answered no more while the answers wait.
+    fn answer(&mut self) {
+        if !matches!(self.stage, Stage::Running) {
+            return;
+        }
+        let answers = self.answers.to(&mut self.piece, self.journal.total(), self.size);
+        if !answers.is_empty() && self.input.takes_typing() {
+            self.input.push(Source::Window, answers.into());
+        }
+    }
+
     fn on_window(&mut self, ready: PollFlags) {
         let Some(window) = &self.window else { return };
         let mut gone = ready.intersects(PollFlags::HUP | PollFlags::ERR);
@@ -330,7 +344,10 @@ impl Holder {
             let mut buffer = [0; 4096];
             match window.read(&mut buffer) {
                 Ok(0) => gone = true,
-                Ok(count) => self.input.push(Source::Window, Bytes::copy_from_slice(&buffer[..count])),
+                Ok(count) => {
+                    let typed = self.answers.strip(&buffer[..count], count == buffer.len());
+                    self.input.push(Source::Window, typed.into());
+                }
                 Err(e) => gone |= e.kind() != io::ErrorKind::WouldBlock,
             }
         }

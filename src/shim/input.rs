@@ -11,7 +11,7 @@ const MAX_TYPING: usize = 64 * 1024;
 /// Who typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The window: the operator, or tmux's answers.
+    /// The window: the operator, or answers of tmux and of the shim.
     Window,
     /// A client.
     Peer(u64),
@@ -35,6 +35,9 @@ impl Input {
     }
 
     pub(super) fn push(&mut self, source: Source, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
         if source == Source::Window {
             self.typing += bytes.len();
         }

@@ -1,9 +1,10 @@
 //! The process that holds a command on its own PTY, and the protocol spoken with it.
 //!
 //! `kas shim DIR` is one thread around poll(2): `holder` is its state and its loop, `window`, `peer` and `input` are what it copies to and
-//! from, `supply` is where the bytes come from, `tree` ends process trees, `spawn` starts the command, and `ward` is the process that outlives a killed
+//! from, `supply` is where the bytes come from, `answers` what the command asks its terminal, `tree` ends process trees, `spawn` starts the command, and `ward` is the process that outlives a killed
 //! shim. `remains` ends what is left where the ward was killed too, which `label` knows. [`Client`] is the other side.
 
+mod answers;
 mod client;
 mod holder;
 mod input;

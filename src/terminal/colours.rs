@@ -93,6 +93,13 @@ pub(super) fn write(colours: &BTreeMap<Slot, Rgb>, out: &mut String) {
     }
 }
 
+/// What a program is answered that asks for a slot's colour.
+pub(super) fn report(slot: Slot, rgb: Rgb) -> String {
+    let mut out = String::from("\x1b]");
+    slot.head(&mut out);
+    out + &spec(rgb) + "\x1b\\"
+}
+
 /// `rgb:rrrr/gggg/bbbb`.
 fn spec([r, g, b]: Rgb) -> String {
     format!("rgb:{r:02x}{r:02x}/{g:02x}{g:02x}/{b:02x}{b:02x}")

@@ -5,8 +5,6 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
-
 use super::buffer::Buffer;
 use super::cell::{COLOUR, Cell, EXTENDED, Line, Look, UNDERLINE};
 use super::charset::Charset;
@@ -14,7 +12,7 @@ use super::colours;
 use super::sgr;
 use super::state::State;
 use super::tables::Tables;
-use super::width::JOINER;
+use super::width::{JOINER, cells};
 
 /// Writes the lines above the screen, the screen, margins, tab stops, saved and current cursor, title, colours and modes.
 pub(super) fn dump(state: &State) -> String {
@@ -240,7 +238,7 @@ impl Pen<'_> {
         self.tables.push_text(cell, out);
         self.joiner = out.ends_with(JOINER);
         let first = out[from..].chars().next();
-        if cell.width() > 0 && first.is_some_and(|first| first.width() == Some(0)) {
+        if cell.width() > 0 && first.is_some_and(|first| cells(first) == 0) {
             out.insert(from, ' ');
         }
     }

@@ -9,6 +9,7 @@ mod mark;
 mod modes;
 mod parser;
 mod plain;
+mod question;
 mod scanner;
 mod screen;
 mod sgr;
@@ -19,6 +20,7 @@ mod width;
 
 pub use mark::{Mark, Piece, Splitter};
 pub use plain::{Plain, TextPiece};
+pub use question::{Question, Questions, Replies};
 pub use scanner::{Scanner, last_safe_cut};
 pub use screen::Screen;
 pub use shown::{is_harmful, shown};

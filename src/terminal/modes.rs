@@ -113,6 +113,40 @@ impl Modes {
         *self = Self { newline, blink, hidden_cursor, ..Self::default() };
     }
 
+    /// How a program is told about a mode (DECRPM): 1 set, 2 reset, 3 and 4 for ever so, 0 unknown. Whether the alternate screen is shown
+    /// the caller knows.
+    pub(super) fn report(&self, private: bool, number: i32, alternate: bool) -> u8 {
+        let is = |on: bool| if on { 1 } else { 2 };
+        if !private {
+            return match number {
+                2 => 4,
+                4 => is(self.insert),
+                12 => 3,
+                20 => is(self.newline),
+                _ => 0,
+            };
+        }
+        match number {
+            1 => is(self.cursor_keys),
+            6 => is(self.origin),
+            7 => is(self.wraparound),
+            8 => 3,
+            12 => is(self.blink == Some(true)),
+            25 => is(!self.hidden_cursor),
+            45 => is(self.reverse_wraparound),
+            66 => is(self.keypad),
+            67 | 1005 | 1015 => 4,
+            9 | 1000 | 1002 | 1003 => is(i32::from(self.mouse) == number),
+            1004 => is(self.focus),
+            1006 | 1016 => is(i32::from(self.encoding) == number),
+            47 | 1047 | 1049 => is(alternate),
+            1048 => 1,
+            2004 => is(self.paste),
+            2026 => is(self.synchronized),
+            _ => 0,
+        }
+    }
+
     /// Sequences that set what a reset terminal has not. Neither origin, which moves the cursor, nor insertion, which changes what is written.
     pub(super) fn write(&self, out: &mut String) {
         let mut private = |number: u16, on: bool| {

@@ -70,6 +70,10 @@ impl Screen {
         self.state.tidy();
     }
 
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Gives the terminal another size. The scroll region becomes the whole screen, as in xterm.
     pub fn resize(&mut self, cols: u16, rows: u16) {
         let (cols, rows) = (side(cols, 2), side(rows, 1));

@@ -55,7 +55,7 @@ impl Place {
 }
 
 /// The cells of a character by itself.
-fn cells(character: char) -> u8 {
+pub(super) fn cells(character: char) -> u8 {
     if character == SOFT_HYPHEN {
         return 1;
     }

@@ -1,6 +1,5 @@
 // Questions that a program prints, live and shown again: it reads what a person typed and what one terminal answered, nothing else.
-// On tmux that one is tmux. On a PTY it is the viewer last worked in: the daemon says of each byte
-// of output which viewer may answer it, and of what is shown again that nobody may.
+// That one is the shim, and in a tmux window tmux for what every tmux answers. No page answers anything.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -22,6 +21,9 @@ after(closeBrowser);
 afterEach(closePages);
 
 const readable = (bytes) => JSON.stringify(bytes.toString('latin1'));
+
+/** The answers in a record, in an order that does not depend on who was sooner: tmux and the shim answer independently. */
+const sorted = (bytes) => Buffer.from(bytes.toString('latin1').split(/(?=\x1b(?!\\))|(?=\x1d)/).sort().join(''), 'latin1');
 
 /** Where two records part, for people. */
 function assertSame(got, expected, what) {
@@ -77,13 +79,8 @@ for (const backend of ['tmux', 'pty']) {
       return tabs;
     }
 
-    /** What one terminal answers: tmux with nobody looking, or one page. */
+    /** What is answered with nobody looking. */
     async function oneTerminal(page, bytes) {
-      if (backend === 'pty') {
-        const { sent } = await live(page, bytes, 0);
-        await end(page);
-        return sent().subarray(1, -1);
-      }
       const { command, sent } = recorder(bytes, 'now');
       const [cols, rows] = (await page.evaluate(() => sessionStorage.getItem('kas.size'))).split('x').map(Number);
       const { id } = await kas.api('/projects/demo/tasks/run', { method: 'POST', body: JSON.stringify({ command, cols, rows }) });
@@ -124,7 +121,7 @@ for (const backend of ['tmux', 'pty']) {
       const expected = await oneTerminal(page, bytes);
       const { sent } = await live(page, bytes, TABS - 1);
       const typed = Buffer.from('g');
-      assertSame(sent(), Buffer.concat([typed, expected]), 'live');
+      assertSame(sorted(sent()), sorted(Buffer.concat([typed, expected])), 'live');
       const again = await tabsOf(page, TABS);
       for (const tab of again) await shows(tab, 'all is printed');
       await page.reload();
@@ -135,13 +132,13 @@ for (const backend of ['tmux', 'pty']) {
       for (const tab of [page, ...again]) await tab.locator('[data-link="open"]').waitFor();
       for (const tab of [page, ...again]) await ready(tab);
       await end(page);
-      assertSame(sent(), Buffer.concat([typed, expected, Buffer.from([0x1d])]), 'shown again');
+      assertSame(sorted(sent()), sorted(Buffer.concat([typed, expected, Buffer.from([0x1d])])), 'shown again');
       return expected.toString('latin1');
     }
 
     test('every question there is', async () => {
       const answers = await nothingElse(corpus());
-      assert.match(answers, /^\x1b\[\?1;2c/, 'the first question is who is there');
+      assert.ok(answers.includes('\x1b[?1;2c') && answers.includes('\x1bP>|kas('), 'who is there was asked');
       assert.ok(answers.endsWith(SYNC.answer));
     });
 

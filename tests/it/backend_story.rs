@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod many;
 mod paths;
+mod questions;
 mod restart;
 mod tmux_side;
 
@@ -44,6 +45,7 @@ macro_rules! stories {
                 bytes::every_byte_value_arrives,
                 bytes::a_long_line_arrives_whole,
                 bytes::a_slow_viewer_costs_nobody_anything,
+                questions::are_answered_once_and_alike,
                 many::a_thousand_instant_tasks,
                 restart::tasks_outlive_a_killed_daemon,
                 restart::tasks_outlive_a_stopped_daemon,

@@ -37,5 +37,6 @@ mod tls;
 mod tmux;
 mod untrusted;
 mod window;
+mod widths;
 mod wrong_credentials;
 mod ws;

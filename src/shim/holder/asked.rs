@@ -124,6 +124,7 @@ impl Holder {
             return;
         }
         self.size = size;
+        self.answers.resized(&mut self.piece, self.journal.total(), size);
         if let Some(master) = self.inner.as_ref().and_then(|inner| inner.master.as_ref()) {
             // A terminal that is going away has no size.
             let _ = spawn::set_size(master, size);
