@@ -591,18 +591,3 @@ proptest! {
         prop_assert!(found.is_sorted());
     }
 }
-
-#[test]
-fn i10_a_replacement_waits_for_the_run_that_it_replaces() {
-    let starting = |it: &mut Evidence, old: usize| {
-        let rows = &mut database(it).runs;
-        let mut row = rows[LIVE].clone();
-        let instance = &mut row.run.instance;
-        (instance.id, instance.state, instance.pid) = (id(77), RunState::Starting, None);
-        (instance.backend, instance.tmux_session, instance.tmux_window) = (BackendKind::Pty, None, None);
-        instance.restarted_from = Some(id(old));
-        rows.push(row);
-    };
-    check(|it| starting(it, LIVE), &[]);
-    check(|it| starting(it, DONE), &["I10 nothing is done for it"]);
-}

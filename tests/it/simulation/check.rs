@@ -73,7 +73,8 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
 /// What was launched runs, or there is a reason in words that it does not: the death of a daemon is none.
 fn has_reason(instance: &Instance, truth: &Truth, world: &World) -> bool {
     let quirks = world.quirks;
-    let closed = quirks.operator && truth.window_closed;
+    // A run that waits at its gate in a window goes with the window.
+    let closed = quirks.operator && truth.window_closed || quirks.tmux && quirks.tmux_faults;
     let hindered = quirks.disk || quirks.shims || quirks.reboots || truth.waited || closed;
     let text = instance.error_text.as_deref().unwrap_or_default();
     hindered || text.contains("o such shell") || text.contains("which is the limit")
