@@ -22,7 +22,7 @@ const WINDOW_BYTES: usize = 128 * 1024;
 /// Typed and not sent yet: the program does not read, or the daemon is away. At the cap [`Watch::takes_input`] says no.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 /// Reasons for which the daemon takes nothing more that is typed on a subscription.
-const INPUT_OVER: [&str; 3] = ["input_full", "input_closed", "holder"];
+const INPUT_OVER: [&str; 3] = ["input_full", "input_closed", "input_lost"];
 
 /// Why a terminal is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

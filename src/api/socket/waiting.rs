@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::desk::Desk;
 use super::frame::{self, ChannelName};
 use crate::broker::{Lease, Snapshot};
-use crate::daemon::{Answer, TerminalId};
+use crate::daemon::{Answer, Code, TerminalId};
 use crate::model::Size;
 
 /// How long small pieces of output are collected after one was sent.
@@ -67,6 +67,8 @@ impl<D: Desk> Connection<D> {
             Done::Delivered(terminal, Err(refusal)) => {
                 self.inputs.failed(terminal);
                 let name = ChannelName::Pty(terminal);
+                let lost = refusal.code == Code::Unavailable;
+                let refusal = if lost { refusal.reason("input_lost") } else { refusal };
                 if let Some(pty) = self.handles.get(&name).copied().and_then(|handle| self.pty(handle).ok()) {
                     pty.input_closed = true;
                 }

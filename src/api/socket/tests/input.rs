@@ -66,6 +66,7 @@ async fn after_a_loss_nothing_follows_either() {
     assert_eq!(server.said().await, "input \"before\"");
     let error = client.text().await;
     assert_eq!((&error["code"], &error["channel"]), (&json!("unavailable"), &json!(PANE)));
+    assert_eq!(error["details"]["reason"], "input_lost");
     client.socket.send(typed(1, b"later")).await.unwrap();
     // What was typed before the loss was told of is either lost with it or refused.
     while client.text().await["details"]["reason"] != "input_closed" {}

@@ -36,7 +36,6 @@ export function deleteLater(project: ProjectStore, ids: readonly string[]): bool
   last = performance.now();
   const deletion: Deletion = { project, ids, at: Date.now() + UNDO_MS };
   setDeletions((all) => [...all, deletion]);
-  project.show();
   announce(`${runsText(ids.length)} deleted. It can be undone for ${UNDO_MS / 1000} seconds.`);
   setTimeout(() => void carryOut(deletion), UNDO_MS);
   return true;
@@ -44,7 +43,6 @@ export function deleteLater(project: ProjectStore, ids: readonly string[]): bool
 
 export function undo(deletion: Deletion): void {
   setDeletions((all) => all.filter((it) => it !== deletion));
-  deletion.project.show();
   announce(`${runsText(deletion.ids.length)} restored.`);
 }
 
@@ -60,7 +58,6 @@ async function carryOut(deletion: Deletion): Promise<void> {
   // What is deleted is looked at before it is not hidden any more.
   await deletion.project.load();
   setDeletions((all) => all.filter((it) => it !== deletion));
-  deletion.project.show();
 }
 
 const isGone = (error: unknown): boolean => error instanceof ApiError && error.status === 404;

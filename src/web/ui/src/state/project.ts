@@ -11,7 +11,7 @@ import { EVENTS, type RunState, type ServerMessage } from '../stream/message';
 import { Socket, type Link, type Wire } from '../stream/socket';
 import { announce, tell } from './announce';
 import { now } from './clock';
-import { isDeleted } from './deletion';
+import { deletions, isDeleted } from './deletion';
 
 export interface ProjectState {
   tasks: Task[];
@@ -33,8 +33,6 @@ export interface ProjectStore {
   refresh(): void;
   /** Asks anew at once. */
   load(): Promise<void>;
-  /** Shows what was last heard, without what is about to be deleted. */
-  show(): void;
 }
 
 /** Events come in bursts; one look serves all that came within this time. */
@@ -54,6 +52,7 @@ export function createProject(id: string): ProjectStore {
   let known = new Map<string, RunState>();
 
   let heard: { tasks: Task[]; runs: Instance[] } = { tasks: [], runs: [] };
+  /** Shows what was last heard, without what is about to be deleted. */
   const show = (): void => {
     const { tasks, runs } = without(heard, isDeleted);
     setState('tasks', reconcile(tasks, { key: 'name' }));
@@ -86,12 +85,13 @@ export function createProject(id: string): ProjectStore {
     },
   });
   keepConnected(socket);
+  createEffect(on(deletions, show, { defer: true }));
   // What happened while the daemon did not answer.
   createEffect(on(() => link().at === 'open', (answers) => answers && refresh(), { defer: true }));
   refresh();
   onCleanup(() => socket.close());
   const time = createMemo((last: number) => (link().at === 'open' ? now() : last), now());
-  return { id, state, link, now: time, socket, refresh, load, show };
+  return { id, state, link, now: time, socket, refresh, load };
 }
 
 /** Runs `work` soon, once for all calls until then, and never twice at a time. */

@@ -72,7 +72,7 @@ export interface Pong {
 export type ServerMessage = Subscribed | Gap | SizeChange | Exit | DaemonEvent | ErrorMessage | InputTaken | Pong;
 
 /** Reasons for which nothing more that is typed on a subscription is taken: `subscribe` begins anew. */
-export const INPUT_OVER: readonly (string | undefined)[] = ['input_full', 'input_closed', 'holder'];
+export const INPUT_OVER: readonly (string | undefined)[] = ['input_full', 'input_closed', 'input_lost'];
 
 export type ClientMessage =
   | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; answers?: true; confirm_input?: true }
