@@ -13,7 +13,7 @@ use super::filter::{Filter, Policy};
 use super::output::code;
 use super::tty::{self, FRESH, Keyboard, Raw};
 use crate::client::{End, Mode, Run, Seen, Watch};
-use crate::model::{BackendKind, RunState, Size};
+use crate::model::{RunState, Size};
 
 /// How long a first detach key waits for the second before it goes to the program.
 const KEY_WAIT: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     let signals = Signals::new()?;
     let raw = Raw::enter(&format!("{} - {TOLD} leaves it", run.name()))?;
     write!(context.output.err, "kas: attached to {}; {TOLD} leaves it running\r\n", run.name())?;
-    let mut session = Session::new(watch, &run, mode);
+    let mut session = Session::new(watch, mode);
     let left = session.run(signals).await;
     drop(raw);
     let told = match &left {
@@ -110,11 +110,7 @@ impl Signals {
 struct Session {
     watch: Watch,
     interactive: bool,
-    /// Whether this terminal may answer the program's questions: on a plain PTY, where the daemon says of which output.
-    answers: bool,
     size: Option<Size>,
-    /// Where replay ends.
-    live: u64,
     filter: Filter,
     keys: Keys,
     /// The daemon is, and a notice stands on the screen.
@@ -124,20 +120,17 @@ struct Session {
 }
 
 impl Session {
-    fn new(watch: Watch, run: &Run, mode: Mode) -> Self {
+    fn new(watch: Watch, mode: Mode) -> Self {
         let size = match mode {
             Mode::Interactive(size) => Some(size),
             Mode::View => None,
         };
-        // tmux answers for its panes itself.
-        let answers = run.backend == BackendKind::Pty && size.is_some();
+        // The shim or tmux answers the program's questions, so this terminal gets none to answer.
         let filter = Filter::new(Policy::Mute);
         Self {
             watch,
             interactive: size.is_some(),
-            answers,
             size,
-            live: u64::MAX,
             filter,
             keys: Keys::default(),
             away: false,
@@ -176,23 +169,16 @@ impl Session {
     /// Shows what was seen; the end is given back.
     async fn show(&mut self, seen: Seen) -> Result<Option<End>, Error> {
         match seen {
-            Seen::Began { live } => {
-                self.live = live;
+            Seen::Began { .. } => {
                 if std::mem::take(&mut self.away) {
                     self.clear()?;
                 }
                 self.watch.input(b"").await?;
             }
-            Seen::Bytes { offset, bytes, answerable } => {
-                let replayed = self.live.saturating_sub(offset).min(bytes.len() as u64);
-                let (old, new) = bytes.split_at(usize::try_from(replayed).unwrap_or(bytes.len()));
-                self.write(Policy::Mute, old)?;
-                let ours = if self.answers && answerable { Policy::Open } else { Policy::Mute };
-                self.write(ours, new)?;
-            }
+            Seen::Bytes { bytes, .. } => self.write(&bytes)?,
             Seen::Snapshot(bytes) => {
                 self.clear()?;
-                self.write(Policy::Mute, &bytes)?;
+                self.write(&bytes)?;
             }
             Seen::Gap { .. } | Seen::Size(..) => {}
             Seen::Complaint(_) => {
@@ -226,9 +212,8 @@ impl Session {
         Ok(tty::write(&[b"\x1b[999;1H", vec![b'\n'; rows].as_slice(), FRESH].concat())?)
     }
 
-    fn write(&mut self, policy: Policy, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut out = Vec::with_capacity(bytes.len());
-        self.filter.policy = policy;
         self.filter.feed(bytes, &mut out);
         Ok(tty::write(&out)?)
     }

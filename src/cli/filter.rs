@@ -38,7 +38,7 @@ enum State {
 /// Follows a stream; a sequence or character may be cut anywhere.
 #[derive(Debug)]
 pub(super) struct Filter {
-    pub(super) policy: Policy,
+    policy: Policy,
     state: State,
     /// The sequence or character so far.
     held: Vec<u8>,

@@ -155,7 +155,7 @@ pub(super) async fn follow(
                 printer.go_live()?;
             }
             Seen::Began { live: at } => live = at,
-            Seen::Bytes { offset, bytes, .. } => {
+            Seen::Bytes { offset, bytes } => {
                 nothing_yet = false;
                 printer.print(&bytes)?;
                 if offset + bytes.len() as u64 >= live {

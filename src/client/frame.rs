@@ -72,8 +72,6 @@ pub enum Frame {
         offset: u64,
         /// The bytes.
         bytes: Bytes,
-        /// Whether this subscriber, and no other, may answer them.
-        answerable: bool,
     },
     /// A terminal's state as bytes.
     Snapshot {
@@ -140,7 +138,7 @@ impl Frame {
         let [kind, _, _, _, _, offset @ ..] = *header;
         let (offset, bytes) = (u64::from_be_bytes(offset), frame.slice(HEADER_BYTES..));
         Ok(match kind {
-            kind @ (1 | 4) => Self::Output { offset, bytes, answerable: kind == 4 },
+            1 => Self::Output { offset, bytes },
             2 => Self::Snapshot { offset, bytes },
             _ => Self::Unknown,
         })
@@ -194,7 +192,7 @@ mod tests {
         assert_eq!(frame, b"\x03\x01\x02\x03\x04\0\0\0\0\0\0\0\0keys");
         frame[0] = 1;
         frame[12] = 9;
-        let expect = Frame::Output { offset: 9, bytes: Bytes::from_static(b"keys"), answerable: false };
+        let expect = Frame::Output { offset: 9, bytes: Bytes::from_static(b"keys") };
         assert_eq!(Frame::of_binary(&frame.into()).unwrap(), expect);
         assert!(Frame::of_binary(&Bytes::from_static(b"\x01short")).is_err());
     }

@@ -47,8 +47,6 @@ pub enum Seen {
         offset: u64,
         /// The bytes.
         bytes: Bytes,
-        /// Whether this watcher's terminal, and no other, may answer them.
-        answerable: bool,
     },
     /// What to write to a freshly reset terminal to see the state so far.
     Snapshot(Bytes),
@@ -133,7 +131,6 @@ impl Watch {
         }
         if let Mode::Interactive(size) = self.mode {
             hello["mode"] = "interactive".into();
-            hello["answers"] = true.into();
             if self.confirms {
                 hello["confirm_input"] = true.into();
             }
@@ -211,9 +208,9 @@ impl Watch {
                 self.lost_since = None;
                 Seen::Began { live: offset }
             }
-            Frame::Output { offset, bytes, answerable } => {
+            Frame::Output { offset, bytes } => {
                 self.next = Some(offset + bytes.len() as u64);
-                Seen::Bytes { offset, bytes, answerable }
+                Seen::Bytes { offset, bytes }
             }
             Frame::Snapshot { offset, bytes } => {
                 self.next = Some(offset);
@@ -386,7 +383,7 @@ mod tests {
     }
 
     fn bytes(offset: u64, text: &'static str) -> Seen {
-        Seen::Bytes { offset, bytes: Bytes::from_static(text.as_bytes()), answerable: false }
+        Seen::Bytes { offset, bytes: Bytes::from_static(text.as_bytes()) }
     }
 
     #[tokio::test]
@@ -401,7 +398,7 @@ mod tests {
             let hello = said(&mut peer).await;
             assert_eq!(
                 hello,
-                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","answers":true,"confirm_input":true,"cols":80,"rows":24,"from":0})
+                json!({"type":"subscribe","channel":format!("pty:task:{id}"),"mode":"interactive","confirm_input":true,"cols":80,"rows":24,"from":0})
             );
             say(&mut peer, json!({"type":"subscribed","handle":7,"offset":3})).await;
             output(&mut peer, 0, b"abc").await;

@@ -289,8 +289,9 @@ fn reply(bytes: &[u8]) -> Reply {
             let Some(end) = body.iter().position(|b| (0x40..0x7f).contains(b)) else { return Reply::Part };
             let (parameters, last) = (&body[..end], body[end]);
             let private = parameters.first() == Some(&b'?');
-            let ours =
-                last == b'y' && parameters.last() == Some(&b'$') || private && matches!(last, b'u' | b'R');
+            let mode = last == b'y' && parameters.last() == Some(&b'$');
+            let size = last == b't' && parameters.starts_with(b"8;");
+            let ours = mode || size || private && matches!(last, b'u' | b'R');
             if ours { Reply::Whole(end + 3) } else { Reply::None }
         }
         Some(b']') => text(bytes, &[b"4;", b"10;", b"11;", b"12;"]),

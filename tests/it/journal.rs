@@ -116,7 +116,7 @@ fn modes_survive_a_flood_that_is_skipped() {
     writer.finish(&record(writer.total(), 0)).unwrap();
     let dump = Reader::new(&dir).checkpoint().unwrap().unwrap().dump;
     let dump = String::from_utf8_lossy(&dump);
-    for part in ["\x1b[?1049h", "\x1b[?2004h", "\x1b[?1h", "\x1b[35m", "\x1b]2;title\x07"] {
+    for part in ["\x1b[?47h", "\x1b[?2004h", "\x1b[?1h", "35m", "\x1b]2;title\x1b\\"] {
         assert!(dump.contains(part), "{part:?}");
     }
 }

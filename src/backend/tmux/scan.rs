@@ -207,7 +207,7 @@ mod tests {
         let keeper = ["7 $1 @1 %1 0", "keeper", "", "kaged-demo", "kas", "sh"];
         check(&[keeper, pane(RUN, "", "kaged-demo", &own), pane(other, "", "kaged-demo", &beside)], Some(1));
         check(&[keeper, pane(RUN, "", "kaged-demo", &own), pane(other, "", "kaged-demo", &elsewhere)], None);
-        check(&[keeper, pane(RUN, "demo", "kaged-demo", &own)], None);
+        check(&[pane(RUN, "demo", "kaged-demo", &own)], None);
         check(&[keeper, pane(RUN, "", "my own", &own)], None);
         check(&[keeper, pane(RUN, "", "kaged-demo", "vi")], None);
         check(&[keeper, pane(other, "", "kaged-demo", &beside)], None);

@@ -310,11 +310,11 @@ pub(super) async fn a_command_starts_clean(backend: Backend) {
         let set = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         assert_eq!(u64::from_str_radix(set.trim(), 16).unwrap() & !theirs, 0, "{field}{set}");
     }
-    let (seen, _) = world.outcome(&project, "env | grep -E '^(KAS|TMUX|NOTIFY)' ; env | grep ^HOME").await;
-    assert_eq!(
-        seen.text(),
-        format!("HOME={}\r\n", world.path("").display().to_string().trim_end_matches('/'))
-    );
+    let (seen, run) = world.outcome(&project, "env | grep -E '^(KAS|TMUX|NOTIFY)' ; env | grep ^HOME").await;
+    let home = world.path("").display().to_string();
+    // Of kas's own variables a command has the id of its run, and no other.
+    let (id, home) = (run["id"].as_str().unwrap(), home.trim_end_matches('/'));
+    assert_eq!(seen.text(), format!("KAS_RUN_ID={id}\r\nHOME={home}\r\n"));
     let (seen, _) = world.outcome(&project, "ps -o pid=,sid=,tpgid= -p $$ | tr -s ' '").await;
     let ids: Vec<_> = seen.text().split_whitespace().map(str::to_owned).collect();
     assert_eq!((&ids[0], &ids[0]), (&ids[1], &ids[2]), "leads its session, in the foreground: {ids:?}");

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::home::{Daemon, Home};
+use super::terminal::written;
 
 #[test]
 fn the_daemon_starts_once_and_stops() {
@@ -102,6 +103,8 @@ fn a_day_with(backend: &str) {
     assert_eq!(kas("rm echo").code, Some(7), "it runs");
     let new = kas("restart echo --json").json();
     assert_eq!(new["restarted_from"], run["id"]);
+    // A stop before the command began would leave nothing that ended it.
+    written(&daemon, new["id"].as_str().unwrap(), "ready");
     // What ended it, not what a stop sends: its own code, or the signal's.
     assert_eq!(kas("stop echo --json").json()["state"], "stopped");
     let signal = if backend == "tmux" { 2 } else { 15 };
