@@ -182,15 +182,20 @@ fn named(fresh: &Path, path: &Path) -> Result<(), Error> {
     Ok(fs::File::open(parent)?.sync_all()?)
 }
 
-/// Brings the schema up to the newest, each step with its version number in one transaction.
+/// Brings the schema up to the newest with its version number: all steps in one transaction, so that a cut leaves the old schema or the new
+/// one, and never one between.
 fn migrate(conn: &mut Connection, schemas: &[&str]) -> Result<(), Error> {
+    // A step may make a table anew; with references followed, that would delete what refers to its rows. No effect inside a transaction.
+    conn.pragma_update(None, "foreign_keys", false)?;
     let have: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (version, sql) in (1u32..).zip(schemas).skip(have as usize) {
-        // A step may make a table anew; with references followed, that would delete what refers to its rows. No effect inside a transaction.
-        conn.pragma_update(None, "foreign_keys", false)?;
+    let newest = u32::try_from(schemas.len()).expect("there are few schemas");
+    let missing = schemas.get(have as usize..).unwrap_or_default();
+    if !missing.is_empty() {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
-        tx.execute_batch(sql)?;
-        tx.pragma_update(None, "user_version", version)?;
+        for sql in missing {
+            tx.execute_batch(sql)?;
+        }
+        tx.pragma_update(None, "user_version", newest)?;
         tx.commit()?;
     }
     conn.pragma_update(None, "foreign_keys", true)?;
@@ -220,9 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_leaves_the_schema_before_it() {
+    fn a_step_that_fails_leaves_the_schema_that_was_there() {
         let mut conn = Connection::open_in_memory().unwrap();
-        let schemas = ["CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)"];
+        let schemas = ["CREATE TABLE a (x)", "CREATE TABLE b (x)", "CREATE TABLE c (x); CREATE TABLE a (x)"];
+        migrate(&mut conn, &schemas[..1]).unwrap();
         assert!(migrate(&mut conn, &schemas).is_err());
         assert_eq!(version(&conn), 1);
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();

@@ -204,7 +204,8 @@ impl Performer {
         let record = record.filter(|record| is_of(record, spec.as_ref(), id));
         let end = record.as_ref().map(end_of);
         let left = match (&spec, shim, boot) {
-            (Some(spec), Shim::Gone, Boot::This) => self.is_left(id, spec.nonce).await,
+            // A copy of another run's spec proves nothing about this one.
+            (Some(spec), Shim::Gone, Boot::This) if spec.id == id => self.is_left(id, spec.nonce).await,
             (_, Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live, _) => false,
         };
         let dir = FoundDir { id, end, shim, boot, ran, output: has_output(&path), only_copy: false, left };

@@ -35,18 +35,25 @@ fn parent(pid: u64) -> u64 {
     stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// Types a piece and says whether it was taken: whatever is answered to it comes before the answer to a question that has none.
-async fn taken(viewer: &mut Viewer, handle: u32, piece: &[u8]) -> bool {
-    viewer.type_in(handle, piece).await;
+/// Types a piece and says whether it was taken: whatever is answered to it comes before the answer to a question that has none. After a
+/// refusal nothing more of a subscription is taken, so there is another one then.
+async fn taken(viewer: &mut Viewer, seen: &mut Seen, piece: &[u8]) -> bool {
+    viewer.type_in(seen.handle(), piece).await;
     viewer.say(&json!({"type": "unsubscribe", "channel": "pty:pane:999"})).await;
     let mut taken = true;
     loop {
         match viewer.next().await {
             Frame::Text(text) if text["details"]["reason"] == "input_full" => taken = false,
-            Frame::Text(text) if text["type"] == "error" => return taken,
+            Frame::Text(text) if text["type"] == "error" => break,
             Frame::Text(_) | Frame::Output { .. } | Frame::Snapshot { .. } => {}
         }
     }
+    if !taken {
+        let channel = seen.subscribed["channel"].as_str().unwrap();
+        let id = channel.strip_prefix("pty:task:").unwrap().to_owned();
+        *seen = viewer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    }
+    taken
 }
 
 /// A paste of 10 MB meets a command that does not read: it is refused beyond a bound, costs bounded memory, holds up nobody, and
@@ -75,7 +82,7 @@ async fn a_paste_is_refused_until_it_is_read_and_arrives_once() {
     let mut pieces = paste.chunks(32 << 10).peekable();
     let mut refusals = 0;
     while refusals < 50 {
-        if taken(&mut viewer, seen.handle(), pieces.peek().unwrap()).await {
+        if taken(&mut viewer, &mut seen, pieces.peek().unwrap()).await {
             pieces.next();
             refusals = 0;
         } else {
@@ -92,7 +99,7 @@ async fn a_paste_is_refused_until_it_is_read_and_arrives_once() {
     world.write("go", "");
     let typing = async {
         for piece in pieces {
-            while !taken(&mut viewer, seen.handle(), piece).await {
+            while !taken(&mut viewer, &mut seen, piece).await {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -104,9 +111,9 @@ async fn a_paste_is_refused_until_it_is_read_and_arrives_once() {
 }
 
 /// What was typed, taken in pieces, has arrived once, in order, and with nothing else.
-async fn typed(viewer: &mut Viewer, handle: u32, bytes: &[u8], file: &Path, expect: &[u8]) {
+async fn typed(viewer: &mut Viewer, seen: &mut Seen, bytes: &[u8], file: &Path, expect: &[u8]) {
     for piece in bytes.chunks(700) {
-        while !taken(viewer, handle, piece).await {}
+        while !taken(viewer, seen, piece).await {}
     }
     eventually("everything that was typed", || {
         let got = std::fs::read(file).unwrap();
@@ -127,12 +134,12 @@ async fn what_is_typed_arrives_once(backend: Backend) {
     let mut writer = Viewer::open(&world, "demo").await;
     let mut seen = writer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
     writer.follow(&mut seen, |seen| seen.text().contains("ready")).await;
-    typed(&mut writer, seen.handle(), first, &file, first).await;
+    typed(&mut writer, &mut seen, first, &file, first).await;
     world.end(rustix::process::Signal::KILL);
     world.start();
     let mut other = Viewer::open(&world, "demo").await;
-    let seen = other.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
-    typed(&mut other, seen.handle(), second, &file, &all[..39_999]).await;
+    let mut seen = other.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
+    typed(&mut other, &mut seen, second, &file, &all[..39_999]).await;
     for n in 0..5 {
         let mut guest = Viewer::open(&world, "demo").await;
         let channel =
@@ -140,7 +147,7 @@ async fn what_is_typed_arrives_once(backend: Backend) {
         guest.say(&json!({"type": "pty.resize", "channel": channel, "cols": 80 + n, "rows": 24})).await;
         guest.close().await;
     }
-    typed(&mut other, seen.handle(), last, &file, &all).await;
+    typed(&mut other, &mut seen, last, &file, &all).await;
     world.stop(&id).await;
     world.fsck();
 }

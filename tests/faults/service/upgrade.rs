@@ -58,7 +58,7 @@ async fn record(world: &World, project: &str) {
         project_id: project.parse().unwrap(),
         task_name: None,
         command: "recorded".to_owned(),
-        cwd: "/".into(),
+        cwd: world.path("demo"),
         state: RunState::Starting,
         backend: BackendKind::Pty,
         tmux_session: None,
@@ -77,7 +77,7 @@ async fn record(world: &World, project: &str) {
     };
     let definition = Definition {
         command: "recorded".to_owned(),
-        cwd: "/".into(),
+        cwd: world.path("demo"),
         env: BTreeMap::new(),
         size: Size::DEFAULT,
     };
