@@ -84,7 +84,8 @@ pub struct EventStream {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     credit: Arc<Semaphore>,
-    taken: watch::Sender<u64>,
+    /// None once the shim has left: then whoever waits is told.
+    taken: Option<watch::Sender<u64>>,
     /// The shim speaks another version: what is not understood is passed over.
     lenient: bool,
     /// So many bytes more belong to a frame that is passed over.
@@ -132,7 +133,7 @@ impl Client {
             socket: read,
             buffer: BytesMut::new(),
             credit: Arc::clone(&credit),
-            taken: tells_taken,
+            taken: Some(tells_taken),
             lenient: false,
             skip: 0,
         };
@@ -310,12 +311,16 @@ impl EventStream {
             match self.decode()? {
                 Some(Event::InputTaken(count)) => {
                     self.credit.add_permits(count as usize);
-                    self.taken.send_modify(|taken| *taken += u64::from(count));
+                    if let Some(taken) = &self.taken {
+                        taken.send_modify(|taken| *taken += u64::from(count));
+                    }
                 }
                 Some(event) => return Ok(Some(event)),
                 None => {
                     self.buffer.reserve(super::wire::MAX_EVENT);
                     if self.socket.read_buf(&mut self.buffer).await? == 0 {
+                        self.taken = None;
+                        self.credit.close();
                         return Ok(None);
                     }
                 }

@@ -26,6 +26,8 @@ use crate::shim::Client;
 
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// The longest that the status waits for what a server is set to: a server that hangs must not hang who asks for the status.
+const NOTES_WITHIN: Duration = Duration::from_millis(150);
 /// Time between two looks at whether a server lives.
 const LIVES_EVERY: Duration = Duration::from_millis(100);
 /// How long the end of a run may take through tmux; its shim stays 2 s.
@@ -113,9 +115,14 @@ impl Tmux {
     /// What is to be said of the server that runs: what it is set to that kas overrides, cannot override, or goes without it for, and which
     /// of these projects' sessions is a stranger's.
     pub async fn notes(&self, projects: &[ProjectId]) -> Vec<String> {
-        match guard::notes(self.settings(), self.0.shared.version, projects).await {
-            Ok(notes) => notes,
-            Err(error) => vec![format!("the server cannot be asked what it is set to: {error}")],
+        let asked = guard::notes(self.settings(), self.0.shared.version, projects);
+        match tokio::time::timeout(NOTES_WITHIN, asked).await {
+            Ok(Ok(notes)) => notes,
+            Ok(Err(error)) => vec![format!("the server cannot be asked what it is set to: {error}")],
+            Err(_) => vec![format!(
+                "the server did not say within {} ms what it is set to; ask again when it answers",
+                NOTES_WITHIN.as_millis()
+            )],
         }
     }
 
