@@ -50,7 +50,7 @@ async fn a_long_transcript_is_told_whole_and_what_is_missing_first() {
 fn elsewhere_than_on_a_terminal_a_line_is_its_last_state() {
     let daemon = Daemon::start("pty");
     let demo = daemon.demo();
-    let bars = r"printf '\033[31mred\033[0m\n10%% done\r55%% done\n'; printf 'wheel |\b/\b-\n\033[6n'; printf 'left'";
+    let bars = r"stty -echo; printf '\033[31mred\033[0m\n10%% done\r55%% done\n'; printf 'wheel |\b/\b-\n\033[6n'; printf 'left'";
     let ran = daemon.home.kas_in(&demo, &["run", "--wait", "--", bars]);
     assert_eq!(ran.stdout, "red\n55% done\nwheel -\nleft", "{ran:?}");
     // A question is shown while it waits for its answer.

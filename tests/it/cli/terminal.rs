@@ -230,7 +230,7 @@ fn an_attached_terminal_is_left_when_the_daemon_hangs() {
 fn output_on_a_terminal_is_as_it_is_but_for_questions() {
     let daemon = Daemon::start("pty");
     let demo = daemon.demo();
-    let script = r"printf '\033[31mred\033[0m\n10%% done\r55%% done\n\033[6n\033]52;c;QQ==\007\033[?1000hover\033[?25l\n'";
+    let script = r"stty -echo; printf '\033[31mred\033[0m\n10%% done\r55%% done\n\033[6n\033]52;c;QQ==\007\033[?1000hover\033[?25l\n'";
     let run = daemon.home.kas_in(&demo, &["run", "--json", "--", script]).json();
     let id = run["id"].as_str().unwrap();
     assert_eq!(daemon.home.kas_in(&demo, &["wait", id]).code, Some(0));
