@@ -228,27 +228,29 @@ async fn a_checkpoint_without_space_loses_nothing() {
         if answer.status != 202 {
             break answer;
         }
-        let id = answer.json()["id"].as_str().unwrap().to_owned();
-        let run = world.until_ended(&id).await;
-        assert_eq!(run["error"], "spawn_failed", "{run}");
-        failed.push(id);
+        failed.push(answer.json()["id"].as_str().unwrap().to_owned());
         assert!(failed.len() < 1000, "a log of {room} bytes takes everything");
     };
     full.expect(503);
-    println!("F58: {} failed launches were recorded before the log was full too", failed.len());
+    println!("F58: {} launches were recorded before the log was full too", failed.len());
     assert!(!failed.is_empty());
 
     std::fs::remove_file(filler).unwrap();
     let (again, took) = launched_again(&world, "exit 4").await;
     assert!(took < promised(RECOVERY), "{took:?}");
     assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+    // The log may have taken a launch and not its end, which is recorded now.
+    let kept = failed.iter().rev().take(kas::policy::AD_HOC_KEPT - 1);
+    for id in kept.clone() {
+        assert_eq!(world.until_ended(id).await["error"], "spawn_failed", "{id}");
+    }
     world.end(rustix::process::Signal::KILL);
     world.start();
     for id in &written {
         assert_eq!(world.instance(id).await["exit_code"], 3, "{id}");
         assert_eq!(world.transcript(id).await.1.len(), 500_000, "{id}");
     }
-    for id in failed.iter().rev().take(kas::policy::AD_HOC_KEPT - 1) {
+    for id in kept {
         assert_eq!(world.instance(id).await["error"], "spawn_failed", "{id}");
     }
     world.fsck();
