@@ -14,6 +14,7 @@ use crate::backend::Holder;
 use crate::broker::{Channel, Checkpoint, History};
 use crate::journal::Nonce;
 use crate::model::{InstanceId, Offset, Size};
+use crate::terminal::Theme;
 
 /// Bytes of a run, wherever they are at the moment: nowhere yet, in its journal, or in the store.
 #[derive(Default)]
@@ -104,9 +105,20 @@ pub(super) struct Terminals {
     runs: DashMap<InstanceId, Arc<LiveTerminal>>,
     /// Ended runs that somebody watches, so that any number of viewers share one transcript in memory.
     ended: DashMap<InstanceId, Weak<Channel>>,
+    /// The colours that a page told last.
+    theme: RwLock<Option<Theme>>,
 }
 
 impl Terminals {
+    /// The colours that a page told last.
+    pub(super) fn theme(&self) -> Option<Theme> {
+        *self.theme.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_theme(&self, theme: Theme) {
+        *self.theme.write().unwrap_or_else(PoisonError::into_inner) = Some(theme);
+    }
+
     /// Makes the terminal of a run that is about to start, or that goes on since before a restart.
     pub(super) fn open(&self, id: InstanceId, start: Offset, size: Size) -> Arc<LiveTerminal> {
         let history = Arc::new(RunHistory::default());

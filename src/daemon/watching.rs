@@ -15,6 +15,7 @@ use crate::auth::ToldFailures;
 use crate::backend::tmux::Tmux;
 use crate::model::{Actor, BackendKind, EventKind, Instance, InstanceId, ProjectId, Size, TimeMs};
 use crate::store::{Change, NewEvent};
+use crate::terminal::Theme;
 
 /// How long whoever types or resizes waits for a run that is starting.
 const STARTS_IN: Duration = Duration::from_secs(10);
@@ -84,6 +85,21 @@ impl Handle {
             TerminalId::Pane(number) => self.tmux_of(number)?.resize_pane(number, size).await,
         };
         sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
+    }
+
+    /// Tells the colours of the page that a run's operator works in. They are those of the runs that start later, too.
+    ///
+    /// # Errors
+    /// As [`Handle::input`].
+    pub async fn theme(&self, id: TerminalId, theme: Theme) -> Answer<()> {
+        self.0.terminals.set_theme(theme);
+        match id {
+            TerminalId::Task(run) => {
+                let sent = self.holder(run).await?.shim().theme(theme).await;
+                sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
+            }
+            TerminalId::Pane(_) => Ok(()), // tmux answers there
+        }
     }
 
     /// What holds a live run. One that is just starting is waited for, so that nothing typed early is lost.

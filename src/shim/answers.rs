@@ -10,7 +10,7 @@ use std::path::Path;
 use super::supply::{Next, Piece};
 use crate::journal::Reader;
 use crate::model::Size;
-use crate::terminal::{Question, Questions, Replies, Screen};
+use crate::terminal::{Question, Questions, Replies, Screen, Theme};
 
 /// Of output that was not followed yet, so many bytes before a question are read wholly, and of what is before them only escape sequences: more
 /// than a screenful, and little enough to answer soon.
@@ -26,6 +26,8 @@ pub(super) struct Answers {
     reader: Reader,
     /// The screen before the byte at this offset.
     followed: Option<(Screen, u64)>,
+    /// The colours that are told where the command set none.
+    pub(super) theme: Theme,
     /// Whether tmux answers, too.
     tmux: bool,
 }
@@ -37,6 +39,7 @@ impl Answers {
             replies: Replies::default(),
             reader: Reader::new(dir),
             followed: None,
+            theme: Theme::NIGHT,
             tmux,
         }
     }
@@ -80,8 +83,9 @@ impl Answers {
         size: Size,
         question: &Question,
     ) -> String {
+        let theme = self.theme;
         let followed = self.follow(piece, at, total, Some(size));
-        followed.map(|(screen, _)| question.answer(screen)).unwrap_or_default()
+        followed.map(|(screen, _)| question.answer(screen, &theme)).unwrap_or_default()
     }
 
     /// Follows the output up to `end`; with a size also when nothing was followed so far.

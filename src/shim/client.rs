@@ -20,6 +20,7 @@ use super::wire::{Event, Frame as _, Hello, Request, VERSION, WireError, read_on
 use crate::auth::check_peer;
 use crate::journal::{ExitRecord, Nonce, RecordError};
 use crate::model::{Offset, Size};
+use crate::terminal::Theme;
 
 /// How many bytes of input may be on their way before [`Client::input`] waits.
 pub const INPUT_CREDIT: usize = 1024 * 1024;
@@ -238,6 +239,15 @@ impl Client {
     /// See [`Client::open_gate`].
     pub async fn resize(&self, size: Size) -> Result<(), ClientError> {
         self.send(Request::Resize(size)).await
+    }
+
+    /// Tells the colours that the command is answered. A shim of an earlier kas has its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::open_gate`].
+    pub async fn theme(&self, theme: Theme) -> Result<(), ClientError> {
+        if self.hello.takes_theme { self.send(Request::Theme(Box::new(theme))).await } else { Ok(()) }
     }
 
     /// Has a mark written into the window.

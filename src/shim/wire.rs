@@ -23,6 +23,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::journal::{ExitRecord, Nonce};
 use crate::model::{Offset, Size};
+use crate::terminal::Theme;
 
 /// The socket's name in an instance directory.
 pub const SOCKET: &str = "shim.sock";
@@ -82,6 +83,8 @@ pub enum Request {
     Input(Bytes),
     /// Give the terminal this size.
     Resize(Size),
+    /// Tell these colours to a command that asks for them: only for a shim that says so when it greets.
+    Theme(Box<Theme>),
     /// Write a mark into the window.
     Align,
     /// End the whole process tree: TERM, then KILL after 5 s. With `interrupt_first`, ^C is typed 1 s before.
@@ -123,6 +126,8 @@ pub struct Hello {
     pub end: Offset,
     /// The terminal's size.
     pub size: Size,
+    /// Whether it understands [`Request::Theme`].
+    pub takes_theme: bool,
 }
 
 /// What a shim tells a client.
@@ -242,6 +247,12 @@ fn take_bool(payload: &mut Bytes) -> Option<bool> {
     }
 }
 
+fn take_theme(payload: &mut Bytes) -> Option<Theme> {
+    let mut colours = [[0; 3]; 19];
+    payload.try_copy_to_slice(colours.as_flattened_mut()).ok()?;
+    Some(Theme::from_colours(colours))
+}
+
 fn put_size(out: &mut BytesMut, size: Size) {
     out.put_u16(size.cols());
     out.put_u16(size.rows());
@@ -255,6 +266,7 @@ impl Request {
             Self::OpenGate
             | Self::Input(_)
             | Self::Resize(_)
+            | Self::Theme(_)
             | Self::Align
             | Self::Stop { .. }
             | Self::Signal(_)
@@ -298,6 +310,10 @@ impl Frame for Request {
             }
             Self::Ack => out.put_u8(10),
             Self::Abort => out.put_u8(11),
+            Self::Theme(theme) => {
+                out.put_u8(12);
+                theme.colours().for_each(|colour| out.put_slice(&colour));
+            }
         }
     }
 
@@ -322,10 +338,11 @@ impl Frame for Request {
                 9 => Self::Signal(p.try_get_u8().ok()?),
                 10 => Self::Ack,
                 11 => Self::Abort,
+                12 => Self::Theme(Box::new(take_theme(p)?)),
                 _ => return None,
             })
         })
-        .map_err(|e| if (1..=11).contains(&kind) { e } else { WireError::Unknown(kind) })
+        .map_err(|e| if (1..=12).contains(&kind) { e } else { WireError::Unknown(kind) })
     }
 }
 
@@ -419,6 +436,7 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
     out.put_u64(hello.start.0);
     out.put_u64(hello.end.0);
     put_size(out, hello.size);
+    out.put_u8(u8::from(hello.takes_theme));
 }
 
 fn take_hello(p: &mut Bytes) -> Option<Hello> {
@@ -434,6 +452,8 @@ fn take_hello(p: &mut Bytes) -> Option<Hello> {
         start: take_offset(p)?,
         end: take_offset(p)?,
         size: take_size(p)?,
+        // Shims of kas before this byte end their greeting here.
+        takes_theme: p.try_get_u8().is_ok_and(|it| it == 1),
     };
     // What a later version appends to its greeting is not for this one.
     p.clear();
@@ -469,6 +489,7 @@ mod tests {
             Request::Input(Bytes::from_static(b"\0\xff\x1b")),
             Request::Input(Bytes::new()),
             Request::Resize(Size::DEFAULT),
+            Request::Theme(Box::new(Theme::NIGHT)),
             Request::Align,
             Request::Stop { interrupt_first: true },
             Request::Signal(2),
@@ -491,7 +512,15 @@ mod tests {
             boot_id: "id".into(),
         };
         let (start, end) = (Offset(5), Offset(6));
-        let hello = Hello { version: 1, phase: Phase::Ended, pid: None, start, end, size: Size::DEFAULT };
+        let hello = Hello {
+            version: 1,
+            phase: Phase::Ended,
+            pid: None,
+            start,
+            end,
+            size: Size::DEFAULT,
+            takes_theme: true,
+        };
         check(&[
             Event::Hello(hello),
             Event::Started { pid: 77 },

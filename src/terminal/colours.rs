@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Red, green and blue.
-pub(super) type Rgb = [u8; 3];
+use super::theme::{Rgb, Theme};
 
 /// What has a colour of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +26,22 @@ impl Slot {
             11 => Some(Self::Background),
             12 => Some(Self::Cursor),
             _ => None,
+        }
+    }
+
+    /// The colour that no program changed: the theme's, and for the rest of the palette xterm's cube and greys.
+    pub(super) fn of(self, theme: &Theme) -> Rgb {
+        let level = |n: u8| if n == 0 { 0 } else { 55 + 40 * n };
+        match self {
+            Self::Foreground => theme.foreground,
+            Self::Background => theme.background,
+            Self::Cursor => theme.cursor,
+            Self::Palette(index @ 0..16) => theme.palette[usize::from(index)],
+            Self::Palette(index @ 16..232) => {
+                let at = index - 16;
+                [level(at / 36), level(at / 6 % 6), level(at % 6)]
+            }
+            Self::Palette(index) => [8 + 10 * (index - 232); 3],
         }
     }
 

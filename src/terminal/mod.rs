@@ -16,6 +16,7 @@ mod sgr;
 mod shown;
 mod state;
 mod tables;
+mod theme;
 mod width;
 
 pub use mark::{Mark, Piece, Splitter};
@@ -24,3 +25,4 @@ pub use question::{Question, Questions, Replies};
 pub use scanner::{Scanner, last_safe_cut};
 pub use screen::Screen;
 pub use shown::{is_harmful, shown};
+pub use theme::{Rgb, Theme};

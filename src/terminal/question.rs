@@ -2,14 +2,15 @@
 //! window tmux for those that every tmux answers ([`Question::tmux_answers`]).
 //!
 //! The answers are those of tmux 3.3a where it has one, and else those of xterm.js 6, except that the version is kas's and the colours are those of the
-//! page by night, until the program sets others.
+//! theme, until the program sets others.
 
 use std::fmt::Write as _;
 
-use super::colours::{self, Rgb, Slot};
+use super::colours::{self, Slot};
 use super::parser::{Parser, Perform, Sequence};
 use super::screen::Screen;
 use super::sgr;
+use super::theme::Theme;
 
 /// Questions kept of what is fed at once; a program that asks more than this in one piece gets no answer to the rest.
 const MAX_ASKED: usize = 4096;
@@ -84,9 +85,9 @@ impl Question {
         }
     }
 
-    /// The answer of a terminal that read everything up to the question.
+    /// The answer of a terminal of this theme that read everything up to the question.
     #[must_use]
-    pub fn answer(&self, screen: &Screen) -> String {
+    pub fn answer(&self, screen: &Screen, theme: &Theme) -> String {
         let state = screen.state();
         let shown = state.shown();
         match self {
@@ -101,7 +102,7 @@ impl Question {
             }
             Self::Setting(name) => setting(screen, name),
             Self::Colours(Colours(slots)) => {
-                let colour = |slot: &Slot| state.colours.get(slot).copied().unwrap_or_else(|| usual(*slot));
+                let colour = |slot: &Slot| state.colours.get(slot).copied().unwrap_or_else(|| slot.of(theme));
                 slots.iter().map(|slot| colours::report(*slot, colour(slot))).collect()
             }
             Self::Attributes | Self::Secondary | Self::Status | Self::Version | Self::Keyboard => {
@@ -130,42 +131,6 @@ fn setting(screen: &Screen, name: &str) -> String {
     let mut out = String::new();
     write!(out, "\x1bP1$r{value}{name}\x1b\\").expect("a String takes every write");
     out
-}
-
-/// The page's colours by night: its 16, as `theme.ts` has them.
-const NAMED: [Rgb; 16] = [
-    [0x1b, 0x22, 0x30],
-    [0xff, 0x6b, 0x7f],
-    [0x5f, 0xd3, 0x8d],
-    [0xe8, 0xc2, 0x68],
-    [0x6e, 0xa8, 0xfe],
-    [0xd9, 0x90, 0xf0],
-    [0x5c, 0xc9, 0xd6],
-    [0xc9, 0xd3, 0xe0],
-    [0x6b, 0x7a, 0x90],
-    [0xff, 0x8f, 0xa0],
-    [0x86, 0xe6, 0xad],
-    [0xf5, 0xd9, 0x8a],
-    [0x9c, 0xc4, 0xff],
-    [0xe8, 0xb4, 0xfa],
-    [0x8a, 0xe0, 0xea],
-    [0xff, 0xff, 0xff],
-];
-
-/// The colour of a slot that no program changed: the page's, and for the rest of the palette xterm's cube and greys.
-fn usual(slot: Slot) -> Rgb {
-    let level = |n: u8| if n == 0 { 0 } else { 55 + 40 * n };
-    match slot {
-        Slot::Foreground => [0xe2, 0xe8, 0xf0],
-        Slot::Background => [0x0d, 0x11, 0x17],
-        Slot::Cursor => [0x7a, 0xa2, 0xf7],
-        Slot::Palette(index @ 0..16) => NAMED[usize::from(index)],
-        Slot::Palette(index @ 16..232) => {
-            let at = index - 16;
-            [level(at / 36), level(at / 6 % 6), level(at % 6)]
-        }
-        Slot::Palette(index) => [8 + 10 * (index - 232); 3],
-    }
 }
 
 /// Finds questions in what a program writes.
@@ -332,7 +297,7 @@ mod tests {
                 for (end, question) in questions.feed(piece) {
                     screen.feed(&piece[fed..end]);
                     fed = end;
-                    out += &question.answer(&screen);
+                    out += &question.answer(&screen, &Theme::NIGHT);
                 }
                 screen.feed(&piece[fed..]);
             }
@@ -372,21 +337,6 @@ mod tests {
             ("\x1bPtmux;x\x1b\\\x1b]52;c;?\x07", ""),
         ] {
             assert_eq!(answers(asked), expect, "{asked:?}");
-        }
-    }
-
-    #[test]
-    fn the_colours_are_the_page_s() {
-        let page = include_str!("../web/ui/src/terminal/theme.ts");
-        let night = page.split("const LIGHT").next().unwrap();
-        let names = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
-        let bright = names.map(|name| format!("bright{}{}", name[..1].to_uppercase(), &name[1..]));
-        let palette = names.into_iter().map(str::to_owned).chain(bright).zip((0..16).map(Slot::Palette));
-        let others =
-            [("foreground", Slot::Foreground), ("background", Slot::Background), ("cursor", Slot::Cursor)];
-        for (name, slot) in palette.chain(others.map(|(name, slot)| (name.to_owned(), slot))) {
-            let [r, g, b] = usual(slot);
-            assert!(night.contains(&format!("{name}: '#{r:02x}{g:02x}{b:02x}'")), "{name} in theme.ts");
         }
     }
 

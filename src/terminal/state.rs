@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::buffer::{Buffer, Saved};
 use super::cell::{Cell, Look, PROTECTED};
 use super::charset::Charset;
-use super::colours::{Rgb, Slot};
+use super::colours::Slot;
 use super::modes::Modes;
 use super::tables::Tables;
+use super::theme::Rgb;
 use super::width::{Before, Place};
 
 /// A character is repeated so often at most: more than any screen shows.

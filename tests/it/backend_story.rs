@@ -46,6 +46,7 @@ macro_rules! stories {
                 bytes::a_long_line_arrives_whole,
                 bytes::a_slow_viewer_costs_nobody_anything,
                 questions::are_answered_once_and_alike,
+                questions::colours_are_those_of_the_page_that_works_in_it,
                 many::a_thousand_instant_tasks,
                 restart::tasks_outlive_a_killed_daemon,
                 restart::tasks_outlive_a_stopped_daemon,

@@ -10,12 +10,14 @@ use crate::broker::Channel;
 use crate::daemon::{Answer, Handle, TerminalId};
 use crate::model::{Actor, InstanceId, ProjectId, Size};
 use crate::store::StoredEvent;
+use crate::terminal::Theme;
 
 /// The daemon as one connection sees it: one project, one actor.
 pub(super) trait Desk: Clone + Send + Sync + 'static {
     fn terminal(&self, id: TerminalId) -> impl Future<Output = Answer<Arc<Channel>>> + Send;
     fn input(&self, id: TerminalId, bytes: Bytes) -> impl Future<Output = Answer<()>> + Send;
     fn resize(&self, id: TerminalId, size: Size) -> impl Future<Output = Answer<()>> + Send;
+    fn theme(&self, id: TerminalId, theme: Theme) -> impl Future<Output = Answer<()>> + Send;
     fn attached(&self, id: InstanceId, resumed: bool) -> impl Future<Output = ()> + Send;
     fn detached(&self, id: InstanceId) -> impl Future<Output = ()> + Send;
     /// Events of any project, oldest first.
@@ -63,6 +65,10 @@ impl Desk for ProjectDesk {
 
     async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
         self.handle.resize(id, size).await
+    }
+
+    async fn theme(&self, id: TerminalId, theme: Theme) -> Answer<()> {
+        self.handle.theme(id, theme).await
     }
 
     async fn attached(&self, id: InstanceId, resumed: bool) {

@@ -17,8 +17,6 @@ use crate::store::StoredEvent;
 const BINARY_HEADER: usize = 13;
 const OUTPUT: u8 = 1;
 const SNAPSHOT: u8 = 2;
-/// Output that this subscriber, and no other, may answer.
-const ANSWERABLE: u8 = 4;
 
 /// What a connection can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,9 +62,9 @@ fn binary(kind: u8, handle: u32, offset: Offset, payload: &[u8]) -> Message {
     Message::Binary(frame.freeze())
 }
 
-/// Terminal bytes, and whether the subscriber's terminal may answer what they ask.
-pub(super) fn output(handle: u32, offset: Offset, bytes: &[u8], answerable: bool) -> Message {
-    binary(if answerable { ANSWERABLE } else { OUTPUT }, handle, offset, bytes)
+/// Terminal bytes.
+pub(super) fn output(handle: u32, offset: Offset, bytes: &[u8]) -> Message {
+    binary(OUTPUT, handle, offset, bytes)
 }
 
 /// A terminal's state.
@@ -191,9 +189,7 @@ mod unit {
 
     #[test]
     fn binary_frames_are_big_endian() {
-        let Message::Binary(frame) = output(7, Offset(0x0102), b"hi", false) else { panic!() };
+        let Message::Binary(frame) = output(7, Offset(0x0102), b"hi") else { panic!() };
         assert_eq!(frame[..], *b"\x01\0\0\0\x07\0\0\0\0\0\0\x01\x02hi");
-        let Message::Binary(frame) = output(7, Offset(0), b"", true) else { panic!() };
-        assert_eq!(frame[0], 4);
     }
 }

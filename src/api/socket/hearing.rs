@@ -11,13 +11,14 @@ use super::desk::Desk;
 use super::frame::{self, ChannelName};
 use super::input::Piece;
 use super::owners::Subscriber;
-use super::subscription::{Answers, Pty, start};
+use super::subscription::{Pty, start};
 use super::waiting::Done;
 use crate::api::error::{invalid, not_found};
 use crate::api::wire;
 use crate::api::wire::frames::{self, Mode, Said, Subscribe};
 use crate::daemon::{Answer, Code, Refusal, TerminalId};
 use crate::model::{Offset, Scope, Size};
+use crate::terminal::Theme;
 
 /// Channels of one connection. One more is refused.
 const CHANNEL_LIMIT: usize = 256;
@@ -61,6 +62,11 @@ impl<D: Desk> Connection<D> {
                 let size = wire::wished_size(Some(&it.cols), Some(&it.rows));
                 let answer = self.handle_of(&it.channel);
                 (it.channel, answer.and_then(|(_, handle)| self.resize(handle, size)))
+            }
+            Said::Colours(it) => {
+                let answer = self.handle_of(&it.channel);
+                let answer = answer.and_then(|(_, handle)| self.draws_with(handle, it.theme()?));
+                (it.channel, answer)
             }
             Said::Ack(it) => {
                 let answer = self.handle_of(&it.channel);
@@ -135,10 +141,6 @@ impl<D: Desk> Connection<D> {
         if let Some((first_handle, taken)) = replaced {
             (pty.first_handle, pty.taken) = (first_handle, if pty.confirms { taken } else { 0 });
         }
-        if it.answers && interactive {
-            pty.answers =
-                Some(Answers { owners: Arc::clone(&self.owners), subscriber: self.subscriber(handle) });
-        }
         let state = ended.as_ref().map_or("running", |ended| ended.state.word());
         let size = pty.channel.size();
         self.outbox.push_back(frame::subscribed(name, handle, held.end, size, (state, replay)));
@@ -162,9 +164,9 @@ impl<D: Desk> Connection<D> {
         let subscriber = self.subscriber(handle);
         let Ok(pty) = self.pty(handle) else { return };
         let wants = pty.interactive && pty.wish.is_some();
-        let channel = Arc::clone(&pty.channel);
-        if wants && self.owners.claim_free(terminal, subscriber, || channel.live_end()) {
+        if wants && self.owners.claim_free(terminal, subscriber) {
             self.apply_wish(handle);
+            self.apply_theme(handle);
         }
     }
 
@@ -227,6 +229,14 @@ impl<D: Desk> Connection<D> {
         Ok(())
     }
 
+    /// Takes the colours that a subscriber draws with. They count while it is the owner.
+    pub(super) fn draws_with(&mut self, handle: u32, theme: Theme) -> Answer<()> {
+        self.may_act(handle)?;
+        self.pty(handle)?.theme = Some(theme);
+        self.apply_theme(handle);
+        Ok(())
+    }
+
     /// The terminal of a subscription that may type and resize.
     pub(super) fn may_act(&mut self, handle: u32) -> Answer<TerminalId> {
         let pty = self.pty(handle)?;
@@ -253,8 +263,12 @@ impl<D: Desk> Connection<D> {
     }
 
     pub(super) fn own(&mut self, handle: u32, terminal: TerminalId) {
-        let Ok(channel) = self.pty(handle).map(|pty| Arc::clone(&pty.channel)) else { return };
-        self.owners.claim(terminal, self.subscriber(handle), || channel.live_end());
+        if self.owners.claim(terminal, self.subscriber(handle))
+            && let Ok(pty) = self.pty(handle)
+        {
+            pty.told_theme = None;
+            self.apply_theme(handle);
+        }
         self.apply_wish(handle);
     }
 
@@ -282,6 +296,31 @@ impl<D: Desk> Connection<D> {
             self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
         } else if newer && owners.owns(terminal, subscriber) {
             self.apply_wish(handle);
+        }
+    }
+    /// Tells the terminal the colours of its owner, one telling at a time.
+    pub(super) fn apply_theme(&mut self, handle: u32) {
+        let (desk, subscriber, owners) =
+            (self.desk.clone(), self.subscriber(handle), Arc::clone(&self.owners));
+        let Ok(pty) = self.pty(handle) else { return };
+        let terminal = pty.terminal;
+        let Some(theme) = pty.theme.filter(|theme| {
+            Some(*theme) != pty.told_theme && !pty.telling_theme && owners.owns(terminal, subscriber)
+        }) else {
+            return;
+        };
+        pty.told_theme = Some(theme);
+        pty.telling_theme = true;
+        self.work.push(Box::pin(async move { Done::ThemeTold(handle, desk.theme(terminal, theme).await) }));
+    }
+
+    pub(super) fn theme_told(&mut self, handle: u32, answer: Answer<()>) {
+        let Ok(pty) = self.pty(handle) else { return };
+        pty.telling_theme = false;
+        let name = pty.name();
+        match answer {
+            Ok(()) => self.apply_theme(handle),
+            Err(refusal) => self.outbox.push_back(frame::error(&refusal, Some(&name.to_string()))),
         }
     }
 }

@@ -7,11 +7,11 @@ use axum::extract::ws::Message;
 use tokio::sync::watch;
 
 use super::frame::{self, ChannelName, Replay};
-use super::owners::{Owners, Subscriber};
 use crate::api::error::invalid;
 use crate::broker::{Channel, GapReason, Lease, Read, Snapshot};
 use crate::daemon::{Answer, TerminalId};
 use crate::model::{Offset, Size};
+use crate::terminal::Theme;
 
 /// Bytes of output in one frame, so also what one terminal may send before the others have their turn.
 pub(super) const SLICE: usize = 32 << 10;
@@ -82,12 +82,6 @@ pub(super) enum Turn {
     Idle,
 }
 
-/// Where a subscriber learns which output it may answer.
-pub(super) struct Answers {
-    pub(super) owners: Arc<Owners>,
-    pub(super) subscriber: Subscriber,
-}
-
 /// One subscriber of one terminal.
 pub(super) struct Pty {
     pub(super) terminal: TerminalId,
@@ -98,10 +92,13 @@ pub(super) struct Pty {
     pub(super) changes: Option<watch::Receiver<u64>>,
     /// The size it would like the terminal to have.
     pub(super) wish: Option<Size>,
-    /// Asked which output this subscriber may answer, when it wants to know.
-    pub(super) answers: Option<Answers>,
     /// Whether a resize is under way.
     pub(super) resizing: bool,
+    /// The colours it draws the terminal with.
+    pub(super) theme: Option<Theme>,
+    /// Of these, what the terminal was told, and whether that is under way.
+    pub(super) told_theme: Option<Theme>,
+    pub(super) telling_theme: bool,
     /// Whether it wants to be told when a program's terminal took what it typed.
     pub(super) confirms: bool,
     /// Bytes it typed that were taken and it was not told of yet.
@@ -150,8 +147,10 @@ impl Pty {
             interactive,
             changes,
             wish: None,
-            answers: None,
             resizing: false,
+            theme: None,
+            told_theme: None,
+            telling_theme: false,
             confirms: false,
             taken: 0,
             first_handle: handle,
@@ -206,10 +205,9 @@ impl Pty {
                 Turn::Idle
             }
             Read::Data { offset, bytes } => {
-                let (len, answerable) = self.alike(offset, bytes.len());
-                self.at = offset.after(len);
-                let frame = frame::output(self.handle, offset, &bytes[..len], answerable);
-                if len < bytes.len() || len == max {
+                self.at = offset.after(bytes.len());
+                let frame = frame::output(self.handle, offset, &bytes);
+                if bytes.len() == max {
                     return Turn::More(frame);
                 }
                 self.flow = Flow::Resting;
@@ -225,17 +223,6 @@ impl Pty {
                 self.lease = None;
                 Turn::More(frame::exit(self.name(), &ended))
             }
-        }
-    }
-
-    /// How many of the bytes read at `offset` are one thing, answerable or not, and which.
-    fn alike(&self, offset: Offset, len: usize) -> (usize, bool) {
-        let since = self.answers.as_ref().and_then(|it| it.owners.answers_from(self.terminal, it.subscriber));
-        let before = since.map_or(u64::MAX, |since| since.0.saturating_sub(offset.0));
-        match usize::try_from(before) {
-            Ok(0) => (len, true),
-            Ok(before) => (len.min(before), false),
-            Err(_) => (len, false),
         }
     }
 

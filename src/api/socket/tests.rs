@@ -25,6 +25,7 @@ use crate::broker::{Channel, Ended};
 use crate::daemon::{Answer, Code, Refusal, TerminalId};
 use crate::model::{InstanceId, Offset, RunState, Scope, Size, TimeMs};
 use crate::store::StoredEvent;
+use crate::terminal::Theme;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Input that begins so is not delivered.
@@ -62,6 +63,10 @@ impl Desk for FakeDesk {
     async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
         self.terminal(id).await?.set_size(size);
         self.say(format!("resize {}x{}", size.cols(), size.rows())).await;
+        Ok(())
+    }
+    async fn theme(&self, _id: TerminalId, theme: Theme) -> Answer<()> {
+        self.say(format!("theme {:?}", theme.background)).await;
         Ok(())
     }
     async fn attached(&self, _id: InstanceId, resumed: bool) {

@@ -35,6 +35,7 @@ pub(super) enum Done {
     Caught(u32, Snapshot),
     Delivered(TerminalId, Answer<()>),
     Resized(u32, Size, Answer<()>),
+    ThemeTold(u32, Answer<()>),
 }
 
 impl<D: Desk> Connection<D> {
@@ -75,6 +76,7 @@ impl<D: Desk> Connection<D> {
                 self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
             }
             Done::Resized(handle, size, answer) => self.resized(handle, size, answer),
+            Done::ThemeTold(handle, answer) => self.theme_told(handle, answer),
         }
     }
 

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::api::error::invalid;
 use crate::api::request::parse_json;
 use crate::daemon::{Answer, Refusal};
+use crate::terminal::{Rgb, Theme};
 
 /// Bytes before the payload of a binary frame: kind, handle, offset.
 const BINARY_HEADER: usize = 13;
@@ -31,9 +33,9 @@ pub(in crate::api) struct Subscribe {
     pub(in crate::api) cols: Option<Value>,
     pub(in crate::api) rows: Option<Value>,
     pub(in crate::api) mode: Option<Mode>,
-    /// Whether it wants to be told which output it may answer.
-    #[serde(default)]
-    pub(in crate::api) answers: bool,
+    /// Pages of earlier versions ask with it which output they may answer: none.
+    #[serde(default, rename = "answers")]
+    _answers: IgnoredAny,
     /// Whether it wants to be told when what it types was taken.
     #[serde(default)]
     pub(in crate::api) confirm_input: bool,
@@ -68,6 +70,37 @@ pub(in crate::api) struct Resize {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(in crate::api) struct Colours {
+    #[serde(rename = "type")]
+    _type: String,
+    pub(in crate::api) channel: String,
+    foreground: String,
+    background: String,
+    cursor: String,
+    palette: Vec<String>,
+}
+
+impl Colours {
+    /// The colours, each `#rrggbb`.
+    pub(in crate::api) fn theme(&self) -> Answer<Theme> {
+        let colours = [&self.foreground, &self.background, &self.cursor].into_iter().chain(&self.palette);
+        let colours: Option<Vec<Rgb>> = colours.map(|text| colour(text)).collect();
+        let colours = colours.and_then(|all| all.try_into().ok());
+        let wrong = || invalid("each colour is `#rrggbb`, and `palette` has 16 of them").reason("colours");
+        colours.map(Theme::from_colours).ok_or_else(wrong)
+    }
+}
+
+/// Reads `#rrggbb`.
+fn colour(text: &str) -> Option<Rgb> {
+    let digits =
+        text.strip_prefix('#').filter(|it| it.len() == 6 && it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    let [_, rgb @ ..] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    Some(rgb)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::api) struct Ack {
     #[serde(rename = "type")]
     _type: String,
@@ -90,6 +123,7 @@ pub(in crate::api) enum Said {
     Unsubscribe(Unsubscribe),
     Input(Input),
     Resize(Resize),
+    Colours(Colours),
     Ack(Ack),
     Ping(Ping),
 }
@@ -112,6 +146,7 @@ pub(in crate::api) fn parse(text: &str) -> Result<Said, (Refusal, Option<String>
         Some("unsubscribe") => parse_json(text).map(Said::Unsubscribe),
         Some("pty.input") => parse_json(text).map(Said::Input),
         Some("pty.resize") => parse_json(text).map(Said::Resize),
+        Some("pty.colours") => parse_json(text).map(Said::Colours),
         Some("pty.ack") => parse_json(text).map(Said::Ack),
         Some("ping") => parse_json(text).map(Said::Ping),
         Some(_) | None => Err(invalid("`type` is none of the known ones").reason("unknown_type")),

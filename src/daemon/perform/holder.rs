@@ -356,7 +356,11 @@ impl Performer {
     pub(super) async fn open_gate(&self, id: InstanceId) {
         hit(Failpoint::GateOpening);
         let dir = self.directory_of(id);
+        let theme = self.shared.terminals.theme();
         let open = |shim: Client| async move {
+            if let Some(theme) = theme {
+                shim.theme(theme).await?;
+            }
             match dir {
                 Some(dir) => shim.open_gate_in(dir).await,
                 // The shim tries by itself, and tells why it cannot.

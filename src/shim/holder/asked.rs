@@ -38,6 +38,7 @@ impl Holder {
             Request::Unfollow => self.peer(id)?.follow(None, now),
             Request::Input(bytes) => self.take_input(id, bytes)?,
             Request::Resize(size) => self.resize(size),
+            Request::Theme(theme) => self.answers.theme = *theme,
             Request::Align => self.align(),
             Request::Stop { interrupt_first } => self.stop(interrupt_first),
             Request::Signal(number) => {
@@ -70,6 +71,7 @@ impl Holder {
             start: Offset(self.journal.start()),
             end: Offset(self.journal.total()),
             size: self.size,
+            takes_theme: true,
         };
         let record = match &self.stage {
             Stage::Ended { record, .. } => Some(record.clone()),

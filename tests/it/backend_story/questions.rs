@@ -1,6 +1,6 @@
 //! What a program asks its terminal is answered at once and once, alike on both backends, also while nobody looks.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Backend, Seen, Viewer, World};
 
@@ -79,4 +79,46 @@ pub(super) async fn are_answered_once_and_alike(backend: Backend) {
     let again = std::fs::read_to_string(world.path("demo/again")).unwrap();
     let typed = expect.replace("later \n", "later 0d0d\n");
     assert_eq!(answers(&again), answers(&typed), "watched on {}", backend.word());
+}
+
+/// Colours to tell, of which the background is told here.
+fn colours(channel: &str, background: &str) -> Value {
+    let palette = vec!["#010203"; 16];
+    json!({"type": "pty.colours", "channel": channel, "foreground": "#a0b0c0", "background": background, "cursor": "#0000ff", "palette": palette})
+}
+
+pub(super) async fn colours_are_those_of_the_page_that_works_in_it(backend: Backend) {
+    let world = World::new(backend);
+    world.project("demo", "project: demo\ntasks: {}").await;
+    world.write("demo/ask.pl", ASKER);
+    world.write(
+        "demo/asked",
+        ["\x1b]11;?\x07", "\x1b]10;?\x07", "\x1b]4;7;?\x07"].map(|it| hex(it) + "\n").concat(),
+    );
+    let told = |background: &str| {
+        let answers = [&format!("11;rgb:{background}"), "10;rgb:a0a0/b0b0/c0c0", "4;7;rgb:0101/0202/0303"];
+        answers.map(|it| hex(&format!("\x1b]{it}\x1b\\")) + "\n").concat() + "later \n"
+    };
+    let read = |name: &str| std::fs::read_to_string(world.path(&format!("demo/{name}"))).unwrap();
+    let twice = "for it in one two; do read go; perl ask.pl asked $it 0; echo $it is asked; done";
+    let id = world.run_command("demo", twice).await;
+    let channel = format!("pty:task:{id}");
+    let interactive = json!({"from": 0, "mode": "interactive", "cols": 80, "rows": 24});
+    let (mut owner, mut other) = (Viewer::open(&world, "demo").await, Viewer::open(&world, "demo").await);
+    let mut seen = owner.watch(&id, interactive.clone()).await;
+    let shown = other.watch(&id, interactive).await;
+    other.say(&colours(&channel, "#111111")).await;
+    owner.say(&colours(&channel, "#ffffff")).await;
+    owner.type_in(seen.handle(), b"\r").await;
+    owner.follow(&mut seen, |seen| String::from_utf8_lossy(&seen.bytes).contains("one is asked")).await;
+    assert_eq!(read("one"), told("ffff/ffff/ffff"), "{}", backend.word());
+    // Whoever works there next is the one that counts, with what it told before.
+    other.say(&json!({"type": "pty.resize", "channel": channel, "cols": 70, "rows": 20})).await;
+    other.type_in(shown.handle(), b"\n").await;
+    owner.follow(&mut seen, Seen::ended).await;
+    assert_eq!(read("two"), told("1111/1111/1111"), "{}", backend.word());
+    // A run that starts later has them from its first byte, though nobody looks.
+    let id = world.run_command("demo", "perl ask.pl asked three 0").await;
+    assert_eq!(world.until_ended(&id).await["exit_code"], 0);
+    assert_eq!(read("three"), told("1111/1111/1111"), "{}", backend.word());
 }

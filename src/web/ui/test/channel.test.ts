@@ -6,27 +6,29 @@ import type { ClientMessage, Exit, Subscribed } from '../src/stream/message';
 import { NOTHING_TYPED, PIECE_BYTES, WAITING_LIMIT_BYTES, WINDOW_BYTES, type TypingState } from '../src/stream/typing';
 
 const NAME = 'pty:task:A';
+const COLOURS = { foreground: '#000001', background: '#000002', cursor: '#000003', palette: [] };
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** A channel whose screen, wire and states are written down. */
-function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
+function setup(size: Size | null = { cols: 80, rows: 24 }) {
   const drawn: string[] = [];
   const sent: ClientMessage[] = [];
+  const coloured: ClientMessage[] = [];
   const binary: Uint8Array[] = [];
   const states: ChannelState['at'][] = [];
   const notices: string[] = [];
   let typing: TypingState = NOTHING_TYPED;
   const channel = new Channel(NAME, 'interactive', {
     screen: {
-      write: (bytes, end, live) => drawn.push(`${live ? 'live' : 'old'} ${text(bytes)} @${end}`),
+      write: (bytes, end) => drawn.push(`${text(bytes)} @${end}`),
       reset: () => drawn.push('reset'),
       gap: (bytes) => drawn.push(`gap ${bytes}`),
       resize: (cols, rows) => drawn.push(`${cols}x${rows}`),
     },
-    send: (message) => sent.push(message),
+    send: (message) => (message.type === 'pty.colours' ? coloured : sent).push(message),
     sendBinary: (frame) => binary.push(frame),
     size: () => size,
-    answers,
+    colours: () => COLOURS,
     changed: (state) => states.push(state.at),
     typing: (state) => (typing = state),
     notice: (said) => notices.push(said),
@@ -43,11 +45,10 @@ function setup(size: Size | null = { cols: 80, rows: 24 }, answers = false) {
     typed: () => take(binary).map((it) => text(decodeFrame(it.slice().buffer)!.payload)),
     drawn: () => take(drawn),
     sent: () => take(sent),
+    coloured: () => take(coloured),
     subscribed: (fields: Partial<Subscribed> = {}) =>
       channel.onSubscribed({ type: 'subscribed', channel: NAME, handle: 1, offset: 0, cols: 80, rows: 24, state: 'running', replay: 'resume', ...fields }),
-    /** Output that this page may answer, unless it is replay. */
-    output: (offset: number, data: string, handle = 1) => frame(Kind.answerable, handle, offset, data),
-    othersOutput: (offset: number, data: string) => frame(Kind.output, 1, offset, data),
+    output: (offset: number, data: string, handle = 1) => frame(Kind.output, handle, offset, data),
     snapshot: (offset: number, data: string, handle = 1) => frame(Kind.snapshot, handle, offset, data),
     gap: (from: number, to: number) => channel.onGap({ type: 'pty.gap', channel: NAME, from, to, reason: 'evicted' }),
     exit: (offset: number): Exit => {
@@ -83,25 +84,27 @@ describe('the first subscription', () => {
     expect(it.channel.sizedByOther).toBe(true);
   });
 
-  test('draws what was before as replay and what comes after as live, cut at the exact byte', () => {
+  test('draws what was before and what comes after alike', () => {
     const it = setup();
     it.channel.subscribe();
     it.subscribed({ offset: 5 });
     it.output(0, 'abc');
     it.output(3, 'defgh');
     it.output(8, 'i');
-    expect(it.drawn()).toEqual(['80x24', 'old abc @3', 'old de @5', 'live fgh @8', 'live i @9']);
+    expect(it.drawn()).toEqual(['80x24', 'abc @3', 'defgh @8', 'i @9']);
   });
 
-  test('asks which output it may answer, and takes no other for that', () => {
-    const it = setup(null, true);
+  test('tells the colours of the page, and later ones, where this page may type', () => {
+    const it = setup();
+    it.channel.recoloured();
     it.channel.subscribe();
-    expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', answers: true, confirm_input: true }]);
+    expect(it.coloured()).toEqual([]);
     it.subscribed();
-    it.othersOutput(0, 'ab');
-    it.output(2, 'c');
-    it.othersOutput(3, 'd');
-    expect(it.drawn()).toEqual(['80x24', 'old ab @2', 'live c @3', 'old d @4']);
+    it.channel.recoloured();
+    expect(it.coloured()).toEqual(Array(2).fill({ type: 'pty.colours', channel: NAME, ...COLOURS }));
+    it.channel.mode = 'view';
+    it.channel.recoloured();
+    expect(it.coloured()).toEqual([]);
   });
 
   test('with a snapshot resets the screen, draws it, and goes on from its offset', () => {
@@ -111,7 +114,7 @@ describe('the first subscription', () => {
     it.gap(0, 900);
     it.snapshot(1000, 'SCREEN');
     it.output(1000, 'xy');
-    expect(it.drawn()).toEqual(['80x24', 'reset', 'old SCREEN @1000', 'live xy @1002']);
+    expect(it.drawn()).toEqual(['80x24', 'reset', 'SCREEN @1000', 'xy @1002']);
   });
 
   test('takes a snapshot of several frames for one, and the next for another', () => {
@@ -122,7 +125,7 @@ describe('the first subscription', () => {
     it.snapshot(1000, 'SECOND');
     it.gap(1000, 1000);
     it.snapshot(1000, 'AGAIN');
-    expect(it.drawn()).toEqual(['80x24', 'reset', 'old FIRST @1000', 'old SECOND @1000', 'reset', 'old AGAIN @1000']);
+    expect(it.drawn()).toEqual(['80x24', 'reset', 'FIRST @1000', 'SECOND @1000', 'reset', 'AGAIN @1000']);
   });
 
   test('to something without bytes starts at the live end', () => {
@@ -130,7 +133,7 @@ describe('the first subscription', () => {
     it.channel.subscribe();
     it.subscribed({ offset: 40, replay: 'none' });
     it.output(40, 'a');
-    expect(it.drawn()).toEqual(['80x24', 'live a @41']);
+    expect(it.drawn()).toEqual(['80x24', 'a @41']);
   });
 
   test('that is refused says why and does not ask again', () => {
@@ -183,7 +186,7 @@ describe('coming back', () => {
     it.subscribed({ handle: 2, offset: 11 });
     it.output(5, ' world', 2);
     it.output(11, '!', 2);
-    expect(it.drawn()).toEqual(['80x24', 'old  world @11', 'live ! @12']);
+    expect(it.drawn()).toEqual(['80x24', ' world @11', '! @12']);
   });
 
   test('starts over when the server does not have that many bytes', () => {
@@ -198,7 +201,7 @@ describe('coming back', () => {
     expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', confirm_input: true, cols: 80, rows: 24 }]);
     it.subscribed({ handle: 2, offset: 2 });
     it.output(0, 'he', 2);
-    expect(it.drawn()).toEqual(['80x24', 'old he @2']);
+    expect(it.drawn()).toEqual(['80x24', 'he @2']);
   });
 
   test('after the end stays at the end', () => {
@@ -223,7 +226,7 @@ describe('frames', () => {
     it.drawn();
     it.output(1, 'stale', 1);
     it.output(1, 'b', 2);
-    expect(it.drawn()).toEqual(['live b @2']);
+    expect(it.drawn()).toEqual(['b @2']);
   });
 
   test.each([
@@ -267,7 +270,7 @@ describe('a gap', () => {
     it.gap(2, 500);
     it.snapshot(640, 'S');
     it.output(640, 'c');
-    expect(it.drawn()).toEqual(['live ab @2', 'reset', 'old S @640', 'live c @641']);
+    expect(it.drawn()).toEqual(['ab @2', 'reset', 'S @640', 'c @641']);
   });
 
   test('followed by bytes is said in the terminal', () => {
@@ -275,7 +278,7 @@ describe('a gap', () => {
     it.gap(0, 500);
     it.output(500, 'tail');
     it.exit(504);
-    expect(it.drawn()).toEqual(['gap 500', 'live tail @504']);
+    expect(it.drawn()).toEqual(['gap 500', 'tail @504']);
     expect(it.channel.state.at).toBe('ended');
   });
 
@@ -295,7 +298,7 @@ describe('a gap', () => {
     it.subscribed({ offset: 30, replay: 'snapshot' });
     it.gap(0, 20);
     it.output(20, '0123456789');
-    expect(it.drawn()).toEqual(['80x24', 'gap 20', 'old 0123456789 @30']);
+    expect(it.drawn()).toEqual(['80x24', 'gap 20', '0123456789 @30']);
   });
 });
 

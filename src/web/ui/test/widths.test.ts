@@ -17,7 +17,7 @@ async function cells(text: string, pieces: 'whole' | 'bytes', widths = true): Pr
   for (const piece of written) {
     await new Promise<void>((done) => {
       drawn = done;
-      writer.write(piece, 1, false);
+      writer.write(piece, 1);
     });
   }
   const column = term.buffer.active.cursorX;

@@ -2,12 +2,12 @@
 // Pure: what to draw goes to `screen`, what to say goes to `send`.
 
 import { inputFrame, Kind, type Frame } from './frame';
-import { INPUT_OVER, type ClientMessage, type ErrorMessage, type Exit, type Gap, type Mode, type SizeChange, type Subscribed } from './message';
+import { INPUT_OVER, type ClientMessage, type Colours, type ErrorMessage, type Exit, type Gap, type Mode, type SizeChange, type Subscribed } from './message';
 import { Typing, type TypingState } from './typing';
 
 export interface Screen {
-  /** Draws bytes that end at offset `end`. Only `answerable` ones may be answered by the terminal. */
-  write(bytes: Uint8Array, end: number, answerable: boolean): void;
+  /** Draws bytes that end at offset `end`. */
+  write(bytes: Uint8Array, end: number): void;
   /** Forgets all that was drawn; takes effect in order with `write`. */
   reset(): void;
   /** Says in the terminal that `bytes` bytes are missing here. */
@@ -34,11 +34,11 @@ export interface ChannelDeps {
   sendBinary(frame: Uint8Array<ArrayBuffer>): void;
   /** The size this page would like, when it may have a say. */
   size(): Size | null;
+  /** The colours this page draws with. */
+  colours(): Colours;
   changed(state: ChannelState): void;
   /** What was typed and has not reached the program. */
   typing(state: TypingState): void;
-  /** Whether this page's terminal may answer the program at all. */
-  answers: boolean;
   /** Something that was asked of a living terminal did not happen. */
   notice(text: string): void;
 }
@@ -57,7 +57,6 @@ export class Channel {
 
   /** The next byte to draw; null when nothing was drawn yet. */
   #position: number | null = null;
-  #liveFrom = 0;
   #acked = 0;
   #rendered = 0;
   /** A range said to be missing, until a snapshot or later bytes show how it goes on. */
@@ -88,7 +87,6 @@ export class Channel {
       type: 'subscribe',
       channel: this.name,
       mode: this.mode,
-      ...(this.deps.answers ? { answers: true } : {}),
       ...(this.mode === 'interactive' ? { confirm_input: true } : {}),
       ...(this.#position === null ? {} : { from: this.#position }),
       ...(size ?? {}),
@@ -120,7 +118,6 @@ export class Channel {
 
   onSubscribed(message: Subscribed): void {
     if (this.state.at !== 'subscribing') return;
-    this.#liveFrom = message.offset;
     this.#missing = null;
     this.#snapshotAt = null;
     this.#awaitsSnapshot = message.replay === 'snapshot';
@@ -128,6 +125,7 @@ export class Channel {
     this.sizedByOther = !same(this.#wished, message);
     if (this.#position === null && message.replay !== 'snapshot') this.#startAt(message.replay === 'resume' ? 0 : message.offset);
     this.#enter({ at: 'live', handle: message.handle });
+    this.recoloured();
   }
 
   onFrame(frame: Frame): void {
@@ -210,15 +208,19 @@ export class Channel {
     this.deps.send({ type: 'pty.resize', channel: this.name, ...size });
   }
 
+  /** The page draws with other colours than before. */
+  recoloured(): void {
+    if (this.state.at !== 'live' || this.mode !== 'interactive') return;
+    this.deps.send({ type: 'pty.colours', channel: this.name, ...this.deps.colours() });
+  }
+
   #output(frame: Frame): void {
     this.#skipMissing(frame.offset);
     this.#snapshotAt = null;
     if (this.#awaitsSnapshot) return;
     if (frame.offset !== this.#position) return this.#damage();
     const end = frame.offset + frame.payload.length;
-    const replayed = Math.min(Math.max(this.#liveFrom - frame.offset, 0), frame.payload.length);
-    if (replayed > 0) this.deps.screen.write(frame.payload.subarray(0, replayed), frame.offset + replayed, false);
-    if (replayed < frame.payload.length) this.deps.screen.write(frame.payload.subarray(replayed), end, frame.kind === Kind.answerable);
+    this.deps.screen.write(frame.payload, end);
     this.#position = end;
     this.#damaged = 0;
   }
@@ -226,10 +228,9 @@ export class Channel {
   #snapshot(frame: Frame): void {
     if (this.#snapshotAt !== frame.offset) this.deps.screen.reset();
     this.#snapshotAt = frame.offset;
-    this.deps.screen.write(frame.payload, frame.offset, false);
+    this.deps.screen.write(frame.payload, frame.offset);
     this.#startAt(frame.offset);
     this.#acked = NEVER; // the dump itself is acknowledged too, so that the server counts from here
-    this.#liveFrom = Math.max(this.#liveFrom, frame.offset);
     this.#missing = null;
     this.#awaitsSnapshot = false;
     this.#damaged = 0;

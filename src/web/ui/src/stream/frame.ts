@@ -1,7 +1,6 @@
 // The binary frame of the socket: u8 kind, u32 handle, u64 offset, payload; big endian.
 
-/** `answerable` is output that this page, and no other viewer, may answer. */
-export const Kind = { output: 1, snapshot: 2, input: 3, answerable: 4 } as const;
+export const Kind = { output: 1, snapshot: 2, input: 3 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
 export interface Frame {

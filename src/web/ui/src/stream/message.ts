@@ -74,10 +74,19 @@ export type ServerMessage = Subscribed | Gap | SizeChange | Exit | DaemonEvent |
 /** Reasons for which nothing more that is typed on a subscription is taken: `subscribe` begins anew. */
 export const INPUT_OVER: readonly (string | undefined)[] = ['input_full', 'input_closed', 'input_lost'];
 
+/** What a terminal is drawn with, each colour `#rrggbb`. */
+export interface Colours {
+  foreground: string;
+  background: string;
+  cursor: string;
+  palette: string[];
+}
+
 export type ClientMessage =
-  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; answers?: true; confirm_input?: true }
+  | { type: 'subscribe'; channel: string; from?: number; since?: number; cols?: number; rows?: number; mode?: Mode; confirm_input?: true }
   | { type: 'unsubscribe'; channel: string }
   | { type: 'pty.resize'; channel: string; cols: number; rows: number }
+  | ({ type: 'pty.colours'; channel: string } & Colours)
   | { type: 'pty.ack'; channel: string; offset: number }
   | { type: 'ping'; id: number };
 

@@ -1,5 +1,5 @@
-// Decides whether the terminal may answer a program's questions (who are you, where is the cursor, which colours…).
-// An answer is input: in tmux it was given already, and an answer to replayed output would be typed into the shell.
+// Keeps the terminal from answering a program's questions (who are you, where is the cursor, which colours…). An answer is input: the shim or tmux gave
+// it already, and an answer to replayed output would be typed into the shell.
 
 import type { IParser } from '@xterm/xterm';
 
@@ -33,17 +33,17 @@ const WINDOW_REPORTS = new Set([11, 13, 14, 15, 16, 18, 19, 20, 21]);
 
 const OSC_CLIPBOARD = 52;
 
-/** Makes `parser` pass a question on to the terminal only while `allowed()`. */
-export function guardReplies(parser: IParser, allowed: () => boolean): void {
-  const swallow = (): boolean => !allowed();
+/** Makes `parser` pass no question on to the terminal. */
+export function swallowQuestions(parser: IParser): void {
+  const swallow = (): boolean => true;
   for (const id of CSI_QUERIES) parser.registerCsiHandler(id, swallow);
   for (const id of DCS_QUERIES) parser.registerDcsHandler(id, swallow);
   for (const id of OSC_COLOURS) {
-    parser.registerOscHandler(id, (data) => data.split(';').includes('?') && !allowed());
+    parser.registerOscHandler(id, (data) => data.split(';').includes('?'));
   }
-  parser.registerCsiHandler({ final: 't' }, ([operation]) => WINDOW_REPORTS.has(Number(operation)) && !allowed());
+  parser.registerCsiHandler({ final: 't' }, ([operation]) => WINDOW_REPORTS.has(Number(operation)));
   // The clipboard is the operator's: a program neither reads nor writes it.
-  parser.registerOscHandler(OSC_CLIPBOARD, () => true);
+  parser.registerOscHandler(OSC_CLIPBOARD, swallow);
 }
 
 /** A report of the mouse or the focus, which no key makes. */

@@ -11,9 +11,9 @@ import type { TypingState } from '../stream/typing';
 import { FONT, fontSize } from './font';
 import { isCopyKey, isLeaveKey } from './keys';
 import { takePastes } from './paste';
-import { guardReplies, isFocusReport, isReport } from './replies';
+import { isFocusReport, isReport, swallowQuestions } from './replies';
 import { rememberSize, usableSize } from './size';
-import { onThemeChange, theme } from './theme';
+import { colours, onThemeChange, theme } from './theme';
 import { drawInCells, useWidths } from './widths';
 import { Writer } from './writer';
 
@@ -21,8 +21,6 @@ export interface TerminalDeps {
   socket: Socket;
   channel: string;
   mode: Mode;
-  /** Whether this page may answer a program's questions; false where tmux answers them. */
-  answers: boolean;
   /** Makes the screen readable for screen readers, at some cost. */
   screenReader: boolean;
   state(state: ChannelState): void;
@@ -65,7 +63,7 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     send: (message) => deps.socket.send(message),
     sendBinary: (frame) => deps.socket.sendBinary(frame),
     size: () => (deps.mode === 'interactive' && document.hasFocus() ? measure() : null),
-    answers: deps.answers,
+    colours: () => colours(theme()),
     changed: (state) => {
       show(term, channel);
       deps.state(state);
@@ -73,13 +71,16 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     typing: (state) => deps.typing(state),
     notice: (text) => deps.notice(text),
   });
-  guardReplies(term.parser, () => writer.parsesAnswerable);
+  swallowQuestions(term.parser);
 
   const stops = [
     keepSize(container, term, channel, measure, deps),
-    sendInput(container, term, channel, writer, deps),
+    sendInput(container, term, channel, deps),
     takePastes(container, (text) => term.paste(text)),
-    onThemeChange(() => (term.options.theme = theme())),
+    onThemeChange(() => {
+      term.options.theme = theme();
+      channel.recoloured();
+    }),
     deps.socket.attach(deps.channel, {
       opened: () => channel.subscribe(),
       closed: () => channel.disconnected(),
@@ -192,8 +193,8 @@ function keepSize(
   };
 }
 
-/** Gives the channel keys and pastes, and while the program can have them mouse reports and permitted answers: they would not be true later. */
-function sendInput(container: HTMLElement, term: Terminal, channel: Channel, writer: Writer, deps: TerminalDeps): () => void {
+/** Gives the channel keys and pastes, and mouse reports while the program can have them: they would not be true later. */
+function sendInput(container: HTMLElement, term: Terminal, channel: Channel, deps: TerminalDeps): () => void {
   const utf8 = new TextEncoder();
   // xterm reports the focus when a program asks for reports, too; only what the operator just did is true.
   let focusMoves = false;
@@ -206,7 +207,7 @@ function sendInput(container: HTMLElement, term: Terminal, channel: Channel, wri
   };
   const text = term.onData((data) => {
     if (isFocusReport(data) && !focusMoves) return;
-    if (channel.takesInput || !(isReport(data) || writer.parsesAnswerable)) send(utf8.encode(data));
+    if (channel.takesInput || !isReport(data)) send(utf8.encode(data));
   });
   const binary = term.onBinary((data) => channel.takesInput && send(Uint8Array.from(data, (char) => char.charCodeAt(0))));
   for (const type of ['focus', 'blur']) container.addEventListener(type, focusMoved, true);

@@ -1,6 +1,7 @@
 // The terminal's colours by day and by night.
 
 import type { ITheme } from '@xterm/xterm';
+import type { Colours } from '../stream/message';
 
 const DARK: ITheme = {
   background: '#0d1117', foreground: '#e2e8f0', cursor: '#7aa2f7', cursorAccent: '#0d1117', selectionBackground: '#33507d',
@@ -19,6 +20,14 @@ const LIGHT: ITheme = {
 const night = matchMedia('(prefers-color-scheme: dark)');
 
 export const theme = (): ITheme => (night.matches ? DARK : LIGHT);
+
+const NAMES = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white'] as const;
+
+/** The colours as the daemon is told them, which answers a program that asks. */
+export function colours({ foreground = '', background = '', cursor = '', ...named }: ITheme): Colours {
+  const bright = NAMES.map((name) => `bright${name[0]!.toUpperCase()}${name.slice(1)}` as keyof typeof named);
+  return { foreground, background, cursor, palette: [...NAMES, ...bright].map((name) => String(named[name])) };
+}
 
 /** Calls `run` when day turns to night or back; returns the way to stop. */
 export function onThemeChange(run: () => void): () => void {

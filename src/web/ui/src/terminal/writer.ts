@@ -1,5 +1,4 @@
-// The queue between the stream and the terminal: keeps order, tells what is on the screen, and knows while a chunk is
-// parsed whether it may be answered.
+// The queue between the stream and the terminal: keeps order, and tells what is on the screen.
 
 import type { Screen } from '../stream/channel';
 
@@ -7,12 +6,6 @@ import type { Screen } from '../stream/channel';
 export interface Target {
   write(data: string | Uint8Array, done: () => void): void;
   resize(cols: number, rows: number): void;
-}
-
-interface Chunk {
-  /** Offset after it; null for what is not part of the stream. */
-  end: number | null;
-  answerable: boolean;
 }
 
 /** CAN ends an unfinished sequence without running it; RIS forgets screen, history and modes. In order with the bytes. */
@@ -39,8 +32,8 @@ function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
 }
 
 export class Writer implements Screen {
-  /** Written and not parsed yet, oldest first. The stream's flow control bounds it. */
-  readonly #queue: Chunk[] = [];
+  /** Chunks written and not parsed yet. The stream's flow control bounds them. */
+  #pending = 0;
   /** The beginning of a character whose other bytes are still to come. */
   #begun = new Uint8Array(0);
 
@@ -49,39 +42,33 @@ export class Writer implements Screen {
     private readonly rendered: (offset: number, idle: boolean) => void,
   ) {}
 
-  /** Whether the bytes being parsed right now may be answered. */
-  get parsesAnswerable(): boolean {
-    return this.#queue[0]?.answerable ?? false;
-  }
-
-  write(bytes: Uint8Array, end: number, answerable: boolean): void {
+  write(bytes: Uint8Array, end: number): void {
     const all = this.#begun.length === 0 ? bytes : joined(this.#begun, bytes);
     const whole = wholeLength(all);
     this.#begun = all.slice(whole);
-    this.#push(all.subarray(0, whole), { end, answerable });
+    this.#push(all.subarray(0, whole), end);
   }
 
   reset(): void {
     this.#begun = new Uint8Array(0);
-    this.#push(RESET, { end: null, answerable: false });
+    this.#push(RESET);
   }
 
   gap(bytes: number): void {
     this.#begun = new Uint8Array(0);
-    this.#push(`\x18\x1b[0m\r\n\x1b[7m ${bytes} bytes were not kept \x1b[0m\r\n`, { end: null, answerable: false });
+    this.#push(`\x18\x1b[0m\r\n\x1b[7m ${bytes} bytes were not kept \x1b[0m\r\n`);
   }
 
   resize(cols: number, rows: number): void {
     this.target.resize(cols, rows);
   }
 
-  #push(data: string | Uint8Array, chunk: Chunk): void {
-    this.#queue.push(chunk);
-    this.target.write(data, () => this.#parsed());
-  }
-
-  #parsed(): void {
-    const chunk = this.#queue.shift();
-    if (chunk?.end != null) this.rendered(chunk.end, this.#queue.length === 0);
+  /** `end` is the offset after it, where it is part of the stream. */
+  #push(data: string | Uint8Array, end?: number): void {
+    this.#pending += 1;
+    this.target.write(data, () => {
+      this.#pending -= 1;
+      if (end !== undefined) this.rendered(end, this.#pending === 0);
+    });
   }
 }

@@ -31,7 +31,6 @@ export const PaneView: Component<{ project: ProjectStore; pane: number }> = (pro
           project={props.project}
           channel={paneChannel(props.pane)}
           mode="interactive"
-          answers={false}
           label={`Terminal of pane ${props.pane}`}
           leave={() => back.focus()}
         />

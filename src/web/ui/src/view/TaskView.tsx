@@ -68,7 +68,6 @@ const Run: Component<{ project: ProjectStore; run: Instance }> = (props) => {
               project={props.project}
               channel={taskChannel(props.run.id)}
               mode={mayRun() && isActive(props.run.state) ? 'interactive' : 'view'}
-              answers={false}
               label={`Terminal of ${labelOf(props.run)}`}
               ended={() => props.project.refresh()}
               leave={() => bar.querySelector<HTMLElement>('button:not(:disabled)')?.focus()}

@@ -14,7 +14,6 @@ export interface TerminalPaneProps {
   project: ProjectStore;
   channel: string;
   mode: Mode;
-  answers: boolean;
   label: string;
   ended?: () => void;
   /** Where the focus goes when it leaves the terminal. */
@@ -42,7 +41,6 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
       socket: props.project.socket,
       channel: props.channel,
       mode: props.mode,
-      answers: props.answers,
       screenReader: screenReader(),
       state: (next) => {
         setState(next);
