@@ -15,7 +15,8 @@ use super::tables::Tables;
 use super::width::{JOINER, cells};
 
 /// Writes the lines above the screen, the screen, margins, tab stops, saved and current cursor, title, colours and modes.
-pub(super) fn dump(state: &State) -> String {
+/// Without `linked`, text is linked to nothing.
+pub(super) fn dump(state: &State, linked: bool) -> String {
     let mut out = String::new();
     if !state.title.is_empty() {
         let title: String = state.title.chars().filter(|c| !c.is_control()).collect();
@@ -30,18 +31,18 @@ pub(super) fn dump(state: &State) -> String {
             write!(out, "\x1b[?47h{saved}\x1b[m\x1b[?47l\x1b[H").expect("a String takes every write");
         }
     }
-    write_buffer(&state.main, &state.tables, &mut out);
+    write_buffer(&state.main, &state.tables, linked, &mut out);
     if state.alternate {
         out.push_str("\x1b[H\x1b[?47h");
-        write_buffer(&state.other, &state.tables, &mut out);
+        write_buffer(&state.other, &state.tables, linked, &mut out);
     }
-    write_rest(state, &mut out);
+    write_rest(state, linked, &mut out);
     out
 }
 
 /// What belongs to one of the screens. The cursor is at its home before.
-fn write_buffer(buffer: &Buffer, tables: &Tables, out: &mut String) {
-    write_lines(buffer, tables, out);
+fn write_buffer(buffer: &Buffer, tables: &Tables, linked: bool, out: &mut String) {
+    write_lines(buffer, tables, linked, out);
     for (col, stop) in buffer.changed_stops() {
         write!(out, "\x1b[{}G{}", col + 1, if stop { "\x1bH" } else { "\x1b[g" })
             .expect("a String takes every write");
@@ -84,7 +85,7 @@ fn go(row: usize, col: usize, out: &mut String) {
 }
 
 /// Modes, cursor, look and character sets, in the order in which they do not disturb each other.
-fn write_rest(state: &State, out: &mut String) {
+fn write_rest(state: &State, linked: bool, out: &mut String) {
     let buffer = state.shown();
     // Where DECRC brought another set than that of the level, it has to bring it again.
     let restored = state.charset != state.sets[state.level] && state.charset == buffer.saved.charset;
@@ -99,7 +100,7 @@ fn write_rest(state: &State, out: &mut String) {
     }
     let row = buffer.y.saturating_sub(origin);
     go(row, buffer.x.min(buffer.cols - 1), out);
-    let mut pen = Pen { tables: &state.tables, look: Look::default(), cols: buffer.cols, joiner: false };
+    let mut pen = Pen::new(buffer, &state.tables, linked);
     if buffer.x == buffer.cols {
         // It waits behind the last column: only a character written there brings it so far.
         let (col, cell) = last_of(buffer.row(buffer.y), buffer.cols);
@@ -158,8 +159,8 @@ fn write_sets(sets: [Charset; 4], level: usize, out: &mut String) {
 }
 
 /// Writes every line from the oldest above the screen to the last on it, so that the terminal wraps those that go on.
-fn write_lines(buffer: &Buffer, tables: &Tables, out: &mut String) {
-    let mut pen = Pen { tables, look: Look::default(), cols: buffer.cols, joiner: false };
+fn write_lines(buffer: &Buffer, tables: &Tables, linked: bool, out: &mut String) {
+    let mut pen = Pen::new(buffer, tables, linked);
     let mut lines = buffer.lines().peekable();
     let mut first = true;
     while let Some(line) = lines.next() {
@@ -177,27 +178,34 @@ fn write_lines(buffer: &Buffer, tables: &Tables, out: &mut String) {
 /// Writes cells, and knows the look that it writes with.
 struct Pen<'a> {
     tables: &'a Tables,
+    linked: bool,
     look: Look,
     cols: usize,
     /// What was written last would join what comes next.
     joiner: bool,
 }
 
-impl Pen<'_> {
+impl<'a> Pen<'a> {
+    fn new(buffer: &Buffer, tables: &'a Tables, linked: bool) -> Self {
+        Self { tables, linked, look: Look::default(), cols: buffer.cols, joiner: false }
+    }
+
     /// Writes a line, and goes on to `next` if that one continues it: the cursor is then in its first column.
     fn line(&mut self, line: &Line, next: Option<&Line>, out: &mut String) {
         let mut col = 0;
         let end = line.cells().len().min(self.cols);
         while col < end {
             let cell = line.get(col);
-            let run = (col..end).take_while(|&at| line.get(at) == cell).count();
+            let run = || (col..end).take_while(|&at| line.get(at) == cell).count();
             if cell == Cell::BLANK || cell.is_second() {
+                let run = run();
                 if col + run < end {
                     write!(out, "\x1b[{run}C").expect("a String takes every write");
                 }
                 col += run;
             } else if !cell.has_text() && cell.look.is_background() {
                 self.change(cell.look, out);
+                let run = run();
                 let to = if col + run < end { format!("\x1b[{run}C") } else { String::new() };
                 write!(out, "\x1b[{run}X{to}").expect("a String takes every write");
                 col += run;
@@ -275,7 +283,7 @@ impl Pen<'_> {
                 sgr::write(look, out);
             }
         }
-        if look.link != self.look.link {
+        if self.linked && look.link != self.look.link {
             match self.tables.linked(look.link) {
                 Some(link) => write!(out, "\x1b]8;{};{}\x1b\\", link.parameters, link.address),
                 None => write!(out, "\x1b]8;;\x1b\\"),

@@ -22,8 +22,8 @@ pub struct TextPiece {
 /// Follows a stream, which may be cut anywhere; gives each line when it is over, for until then it may be written over.
 ///
 /// A carriage return goes back to the line's first column, and what follows overwrites it; with a newline it is one end of line. Backspaces,
-/// moves along the line, and erasing, deleting and inserting in it are honoured (ECMA-48 §8.3). What moves to another line ends this one:
-/// lines above are given already.
+/// moves along the line, a saved cursor, and erasing, deleting and inserting in it are honoured (ECMA-48 §8.3). What moves to another line
+/// ends this one: lines above are given already.
 #[derive(Default)]
 pub struct Plain {
     parser: Parser,
@@ -73,13 +73,15 @@ impl Plain {
 struct Line {
     cells: Vec<char>,
     column: usize,
+    /// The column that was saved on this line.
+    saved: Option<usize>,
     done: Vec<TextPiece>,
 }
 
 impl Line {
     fn give(&mut self, ends: bool) {
         self.done.push(TextPiece { text: self.cells.drain(..).collect(), ends });
-        self.column = 0;
+        (self.column, self.saved) = (0, None);
     }
 
     /// Leaves the line for another one.
@@ -104,6 +106,14 @@ impl Line {
 
     fn go_to(&mut self, column: usize) {
         self.column = column.min(self.cells.len().max(MAX_COLUMNS - 1));
+    }
+
+    /// Goes back to where the cursor was saved: on another line, unless it was on this one.
+    fn restore(&mut self) {
+        match self.saved {
+            Some(column) => self.go_to(column),
+            None => self.leave(),
+        }
     }
 
     fn tab(&mut self) {
@@ -177,6 +187,10 @@ impl Perform for Line {
             'D' => self.column = self.column.saturating_sub(count),
             'G' | '`' => self.go_to(count - 1),
             'K' => self.erase(number),
+            // Below and above the line nothing is known.
+            'J' if number < 2 => self.erase(number),
+            's' => self.saved = Some(self.column),
+            'u' => self.restore(),
             'X' => self.blank(self.column, self.column.saturating_add(count)),
             'P' => self.delete(count),
             '@' => self.insert(count),
@@ -187,6 +201,8 @@ impl Perform for Line {
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _ignore: bool, byte: u8) {
         match (intermediates, byte) {
+            ([], b'7') => self.saved = Some(self.column),
+            ([], b'8') => self.restore(),
             // IND, NEL, RI and RIS.
             ([], b'D' | b'M' | b'c') => self.leave(),
             ([], b'E') => self.give(true),
@@ -237,6 +253,10 @@ mod tests {
         check(b"downloading\rok", "okwnloading");
         check(b"downloading\r\x1b[Kok\n", "ok\n");
         check(b"downloading\x1b[2K\rok\n", "ok\n");
+        check(b"10%\r\x1b[J55%\r\x1b[Jdone\n", "done\n");
+        check(b"10%\r\x1b[1Jok\n", "ok%\n");
+        check(b"\x1b7 10%\x1b8\x1b7 55%\x1b8\n", " 55%\n");
+        check(b"at \x1b[s10%\x1b[u55%\n", "at 55%\n");
         check(b"a wheel: |\x08/\x08-\x08\\\n", "a wheel: \\\n");
         check(b"b\x08bo\x08ol\x08ld\n", "bold\n");
         check(b"abc\x1b[1Gx\x1b[1Cz\x1b[2DY\n", "xYz\n");
@@ -252,6 +272,8 @@ mod tests {
     fn another_line_is_not_glued_to_this_one() {
         check(b"one\x1b[2;1Htwo\x1b[Athree\x1bEfour\n", "one\ntwo\nthree\nfour\n");
         check(b"\x1b[2J\x1b[Hfirst\n", "first\n");
+        check(b"a\x1b[2Jb\n", "a\nb\n");
+        check(b"\x1b7one\ntwo\x1b8three\n", "one\ntwo\nthree\n");
         check(b"one\x0btwo\x0cthree", "one\ntwo\nthree");
     }
 

@@ -8,6 +8,8 @@ use super::state::State;
 
 /// Of a sequence or string that is not finished, so much is kept and comes at the end of a dump.
 const MAX_UNFINISHED: usize = 4096;
+/// Bytes of a dump that links may take; where they would take more, text is linked to nothing.
+const MAX_LINKED: usize = 128 * 1024;
 /// So many bytes are followed before it is looked whether something can be forgotten.
 const PIECE: usize = 64 * 1024;
 /// A side has at most so many cells.
@@ -86,7 +88,14 @@ impl Screen {
     /// set every mode. What was unfinished comes last, so that the next bytes of the stream can follow.
     #[must_use]
     pub fn dump(&self) -> Vec<u8> {
-        let mut out = dump(&self.state).into_bytes();
+        let mut out = dump(&self.state, true);
+        if out.len() > MAX_LINKED && self.state.tables.has_links() {
+            let bare = dump(&self.state, false);
+            if out.len() - bare.len() > MAX_LINKED {
+                out = bare;
+            }
+        }
+        let mut out = out.into_bytes();
         // A control within a sequence has done its work already.
         out.extend(self.unfinished.iter().filter(|b| **b >= 0x20 || **b == 0x1b));
         out
@@ -309,6 +318,36 @@ mod tests {
         screen.feed(b"\x1b]2;");
         (0..1000).for_each(|_| screen.feed(&[b'x'; 1000]));
         assert!(screen.unfinished.len() <= MAX_UNFINISHED);
+        // A few bytes that repeat a character fill no more than a screen.
+        let mut screen = Screen::new(COLS, 5, 100);
+        screen.feed(b"a\x1b[65535b");
+        assert_eq!(screen.state.shown().lines().count(), 5 + 1);
+    }
+
+    #[test]
+    fn a_table_that_was_full_has_room_again() {
+        let mut screen = Screen::new(200, 5, 320);
+        (0..2_000).for_each(|_| screen.feed(format!("{}\r\n", "e\u{301}".repeat(200)).as_bytes()));
+        assert!(rows(&screen)[3].starts_with("e\u{301}e\u{301}"), "{}", rows(&screen)[3]);
+        let mut screen = Screen::new(COLS, 5, 270);
+        for n in 0..2_000 {
+            screen.feed(format!("\x1b]8;;http://{n}/{}\x07e\r\n", "x".repeat(3_500)).as_bytes());
+        }
+        let look = screen.state.shown().row(3).get(0).look;
+        assert!(screen.state.tables.linked(look.link).unwrap().address.starts_with("http://1999/"));
+    }
+
+    #[test]
+    fn links_make_no_dump_long() {
+        let mut screen = Screen::new(COLS, 100, 0);
+        for n in 0..2_000 {
+            screen.feed(format!("\x1b]8;;http://{}/{}\x07e", n % 2, "x".repeat(4_000)).as_bytes());
+        }
+        let dump = screen.dump();
+        assert!(dump.len() < MAX_LINKED, "{}", dump.len());
+        let mut copy = Screen::new(COLS, 100, 0);
+        copy.feed(&dump);
+        assert_eq!(rows(&copy), rows(&screen));
     }
 
     mod any_bytes {

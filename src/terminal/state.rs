@@ -13,9 +13,6 @@ use super::tables::Tables;
 use super::theme::Rgb;
 use super::width::{Before, Place};
 
-/// A character is repeated so often at most: more than any screen shows.
-const MAX_REPEAT: usize = 1 << 16;
-
 /// A terminal's whole state.
 #[derive(Debug, Clone)]
 pub(super) struct State {
@@ -225,7 +222,9 @@ impl State {
         let Some(at) = buffer.x.checked_sub(width.into()) else { return };
         let mut text = String::new();
         self.tables.push_text(buffer.row(buffer.y).get(at), &mut text);
-        for _ in 0..count.min(MAX_REPEAT) {
+        // What is beyond a screenful scrolls away: a few bytes must not take the time of many.
+        let screenful = self.shown().cols * self.shown().rows;
+        for _ in 0..count.min(screenful) {
             text.chars().for_each(|character| self.print(self.translated(character)));
         }
     }

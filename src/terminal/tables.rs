@@ -39,6 +39,8 @@ pub(super) struct Tables {
     links: Vec<Link>,
     links_due: usize,
     link_bytes: usize,
+    /// Something was not kept for want of room.
+    full: bool,
 }
 
 impl Tables {
@@ -60,7 +62,7 @@ impl Tables {
                 self.texts.push(String::from_iter([first, character]));
                 cell.set_joined(number, width);
             }
-            Text::One(_) => {}
+            Text::One(_) => self.full = true,
             Text::Joined(number) => {
                 if let Some(text) = self.texts.get_mut(number as usize)
                     && text.len() + character.len_utf8() <= MAX_TEXT
@@ -80,12 +82,18 @@ impl Tables {
         let at = same.unwrap_or(self.links.len());
         if same.is_none() {
             if self.links.len() >= MAX_LINKS || self.link_bytes + link.len() > MAX_LINK_BYTES {
+                self.full = true;
                 return 0;
             }
             self.link_bytes += link.len();
             self.links.push(link);
         }
         u16::try_from(at + 1).unwrap_or(0)
+    }
+
+    /// Whether there is any link.
+    pub(super) fn has_links(&self) -> bool {
+        !self.links.is_empty()
     }
 
     /// The link of a number.
@@ -96,7 +104,9 @@ impl Tables {
     /// Whether so much was added that it is time for [`Tables::sweep`].
     pub(super) fn is_due(&self) -> bool {
         let links_due = self.links.len() >= self.links_due.max(FEW) || self.link_bytes > MAX_LINK_BYTES / 2;
-        self.texts.len() >= self.texts_due.max(FEW) || links_due && self.links.len() > self.links_due / 2
+        self.full
+            || self.texts.len() >= self.texts_due.max(FEW)
+            || links_due && self.links.len() > self.links_due / 2
     }
 
     /// Forgets what no cell has, and numbers the rest anew; `pen` is the link that text is written with.
@@ -124,6 +134,6 @@ impl Tables {
         }
         self.link_bytes = links.iter().map(Link::len).sum();
         (self.texts_due, self.links_due) = (2 * texts.len(), 2 * links.len());
-        (self.texts, self.links) = (texts, links);
+        (self.texts, self.links, self.full) = (texts, links, false);
     }
 }

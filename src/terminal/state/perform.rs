@@ -194,7 +194,8 @@ impl Perform for State {
     }
 
     fn escape(&mut self, collected: u32, last: u8) {
-        const INTERMEDIATES: [u8; 7] = *b"()*+-./";
+        // Sets of 94 characters for G0 to G3, and of 96 for G1 and G2; xterm.js knows no more.
+        const LEVELS: [(u8, usize); 6] = [(b'(', 0), (b')', 1), (b'*', 2), (b'+', 3), (b'-', 1), (b'.', 2)];
         match (collected, last) {
             (0, b'7') => self.save(),
             (0, b'8') => self.restore(),
@@ -214,9 +215,8 @@ impl Perform for State {
             }
             (0x23, b'8') => self.align(),
             _ => {
-                let level = INTERMEDIATES.iter().position(|&it| u32::from(it) == collected);
-                // `(` and the rest designate G0 to G3; then there are G1 to G3 in sets of 96 characters.
-                let level = level.filter(|&at| at < 6).map(|at| if at < 4 { at } else { at - 3 });
+                let level =
+                    LEVELS.iter().find(|&&(it, _)| u32::from(it) == collected).map(|&(_, level)| level);
                 if let (Some(level), Some(set)) = (level, Charset::designated(last)) {
                     self.designate(level, set);
                 }
