@@ -1,5 +1,5 @@
-//! Answers what the command asks its terminal: at once, in the order asked, whether somebody looks or not, and nobody else does, so never twice
-//! and never to what is shown again. In a tmux window tmux answers what every tmux answers.
+//! Answers what the command asks its terminal: at once, in the order asked, with or without a viewer. Nothing else does, so no question is answered
+//! twice and none that is shown again. In a tmux window tmux answers what every tmux answers.
 //!
 //! The terminal's state is followed only when a question needs it: from the journal's front, and later from the question before. A command that
 //! asks nothing costs a search for ESC.

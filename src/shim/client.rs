@@ -79,14 +79,13 @@ pub struct Client {
     hello: Hello,
 }
 
-/// What the shim tells, in order.
+/// What the shim tells, in order. Waits of a [`Client`] for its input end when this is dropped.
 #[derive(Debug)]
 pub struct EventStream {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     credit: Arc<Semaphore>,
-    /// None once the shim has left: then whoever waits is told.
-    taken: Option<watch::Sender<u64>>,
+    taken: watch::Sender<u64>,
     /// The shim speaks another version: what is not understood is passed over.
     lenient: bool,
     /// So many bytes more belong to a frame that is passed over.
@@ -134,7 +133,7 @@ impl Client {
             socket: read,
             buffer: BytesMut::new(),
             credit: Arc::clone(&credit),
-            taken: Some(tells_taken),
+            taken: tells_taken,
             lenient: false,
             skip: 0,
         };
@@ -321,16 +320,12 @@ impl EventStream {
             match self.decode()? {
                 Some(Event::InputTaken(count)) => {
                     self.credit.add_permits(count as usize);
-                    if let Some(taken) = &self.taken {
-                        taken.send_modify(|taken| *taken += u64::from(count));
-                    }
+                    self.taken.send_modify(|taken| *taken += u64::from(count));
                 }
                 Some(event) => return Ok(Some(event)),
                 None => {
                     self.buffer.reserve(super::wire::MAX_EVENT);
                     if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                        self.taken = None;
-                        self.credit.close();
                         return Ok(None);
                     }
                 }
@@ -357,7 +352,7 @@ impl EventStream {
 }
 
 impl Drop for EventStream {
-    /// Nobody will learn of room for input any more: whoever waits for it is told.
+    /// Nothing tells of room for input any more, so a wait for it ends.
     fn drop(&mut self) {
         self.credit.close();
     }

@@ -326,7 +326,7 @@ impl Holder {
         }
     }
 
-    /// Answers what the command just asked. Who asks without reading is answered no more while the answers wait.
+    /// Answers what the command just asked. A command that asks and does not read is answered no more while the answers wait.
     fn answer(&mut self) {
         if !matches!(self.stage, Stage::Running) {
             return;

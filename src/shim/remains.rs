@@ -21,7 +21,7 @@ use crate::model::InstanceId;
 
 /// The variable that every command finds its run's id in. Where no label tells, it is a hint.
 pub const RUN_ID: &str = "KAS_RUN_ID";
-/// A look that is so young, in milliseconds, is shared by all who look.
+/// A look that is so young, in milliseconds, serves every look.
 const YOUNG_MS: u64 = 20;
 /// Processes that outlive KILL by so long, in milliseconds, are told: they wait in the kernel, or are another user's.
 const STAYING_MS: u64 = 1000;

@@ -109,9 +109,9 @@ fn signal(process: Process, signals: &[Signal]) -> bool {
 enum Step {
     /// ^C was typed; TERM comes then.
     Interrupted { until: u64 },
-    /// TERM is sent to whoever has not had it; KILL comes then.
+    /// TERM is sent to each process that has not had it; KILL comes then.
     Terminating { until: u64 },
-    /// KILL is sent to whoever lives, since then.
+    /// KILL is sent to each process that lives, since then.
     Killing { since: u64 },
 }
 
@@ -194,7 +194,7 @@ impl Stop {
         std::mem::replace(&mut self.denied, false)
     }
 
-    /// Kills whoever lives. What outlives that is another user's or waits in the kernel, and is looked at less often.
+    /// Kills each process that lives. What outlives that is another user's or waits in the kernel, and is looked at less often.
     fn kill(&mut self, alive: &[(Process, bool)], now: u64, since: u64) {
         let denied = alive.iter().fold(false, |denied, (p, _)| denied | signal(*p, &[Signal::KILL]));
         self.denied |= denied && now == since;

@@ -233,8 +233,11 @@ impl Performer {
             }
         }
         terminal.left.notify_one();
-        if !heard.told {
-            self.report_loss(id, nonce, terminal, heard.record).await;
+        // What was typed and not taken is not waited for any longer.
+        let Heard { events, record, told, .. } = heard;
+        drop(events);
+        if !told {
+            self.report_loss(id, nonce, terminal, record).await;
         }
     }
 

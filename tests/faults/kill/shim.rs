@@ -89,21 +89,18 @@ async fn a_killed_shim(backend: Backend, is_daemon_up: bool) {
 const SCATTERED: &str = "export KASTEST_MARK=held; \
     (setsid sh -c 'trap \"\" HUP INT TERM; while :; do sleep 0.2; done' </dev/null >/dev/null 2>&1 &); \
     (setsid sleep 1000 </dev/null >/dev/null 2>&1 &); \
-    (setsid bash -c 'ulimit -x 77; exec sleep 1001' </dev/null >/dev/null 2>&1 &); \
-    echo ran >> ledger; sleep 0.2; echo up; read x";
+    (setsid bash -c 'ulimit -x 77; : > off; exec sleep 1001' </dev/null >/dev/null 2>&1 &); \
+    until [ -e off ]; do :; done; echo ran >> ledger; echo up; read x";
 
 fn pid_of(line: &str) -> Pid {
     line.split_once(':').unwrap().0.parse().ok().and_then(Pid::from_raw).unwrap()
 }
 
-/// Kills the shim and the ward of a run so that neither sees the other's end, as `pkill -9 kas` may.
-fn kill_shim_and_ward(world: &World, id: &str) {
+/// The shim and the ward of a run.
+fn shim_and_ward(world: &World, id: &str) -> [Pid; 2] {
     let held = world.held(MARK);
     let ours: Vec<_> = held.iter().filter(|line| line.contains(id)).map(|line| pid_of(line)).collect();
-    assert_eq!(ours.len(), 2, "{held:#?}");
-    for signal in [Signal::STOP, Signal::KILL] {
-        ours.iter().for_each(|pid| kill_process(*pid, signal).unwrap());
-    }
+    ours.try_into().unwrap_or_else(|ours| panic!("{ours:?} of {held:#?}"))
 }
 
 /// Daemon, ward and shim die at once: what lives on and is proved to be the run's is ended before the run is over, and the rest is told.
@@ -113,16 +110,24 @@ async fn kas_is_killed_at_once(backend: Backend, is_daemon_up: bool) {
     let mut stranger = world.command("setsid", &["sleep", "1000"]).spawn().unwrap();
     let id = world.run_command("demo", SCATTERED).await;
     let mut viewer = Viewer::open(&world, "demo").await;
-    let mut seen = viewer.watch(&id, json!({"from": 0})).await;
+    let mut seen = viewer.watch(&id, json!({"from": 0, "mode": "interactive"})).await;
     viewer.follow(&mut seen, |seen| seen.bytes.ends_with(b"up\r\n")).await;
-    drop(viewer);
-    if !is_daemon_up {
+    let ours = shim_and_ward(&world, &id);
+    let both = |signal| ours.iter().for_each(|pid| kill_process(*pid, signal).unwrap());
+    // Stopped first, so that neither sees the other's end.
+    if is_daemon_up {
+        both(Signal::STOP);
+        viewer.type_in(seen.handle(), b"never read").await;
+        both(Signal::KILL);
+        // It is told at once, and not when the run is over.
+        assert_eq!(viewer.refusal().await["details"]["reason"], "input_lost");
+    } else {
         world.end(Signal::KILL);
-    }
-    kill_shim_and_ward(&world, &id);
-    if !is_daemon_up {
+        both(Signal::STOP);
+        both(Signal::KILL);
         world.start();
     }
+    drop(viewer);
     world.logged("what is left of the run is ended");
     // The deaf one has its grace, and as long as it lives the run is not over.
     assert_eq!(world.instance(&id).await["state"], "running");

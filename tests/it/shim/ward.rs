@@ -63,6 +63,11 @@ async fn what_a_dead_shim_and_ward_left_is_known_by_its_label() {
     let mut copy = std::process::Command::new("sleep");
     let mut copy = copy.arg("1000").env(kas::shim::RUN_ID, spec.id.to_string()).spawn().unwrap();
     let of_it = || Look::recent().has(&spec.nonce, spec.id);
+    let until = soon();
+    while Look::recent().living(&spec.nonce).is_empty() {
+        assert!(Instant::now() < until, "the look is older than the run");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert!(!of_it(), "a shim holds it");
     assert_eq!(Remains::of(&spec.nonce, spec.id).advance(), Left::Ending(Vec::new()));
     let other = Nonce::random().unwrap();
