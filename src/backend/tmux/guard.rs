@@ -38,11 +38,12 @@ const SESSION_HOOKS: [&str; 25] = [
     "window-unlinked",
 ];
 /// The same of windows. tmux 3.3a dies of a `pane-died` that respawns the pane.
-const WINDOW_HOOKS: [&str; 8] = [
+const WINDOW_HOOKS: [&str; 9] = [
     "pane-died",
     "pane-exited",
     "pane-mode-changed",
     "pane-set-clipboard",
+    "pane-title-changed",
     "window-layout-changed",
     "window-pane-changed",
     "window-renamed",
@@ -107,12 +108,14 @@ pub(super) async fn notes(
         .then(["show-options", "-gH"])
         .then(["show-options", "-gwH"]);
     let sessions = Sequence::default().then(["list-sessions", "-F", &stranger]);
-    let strangers = match oneshot::read(settings, sessions).await {
+    let (sessions, options) =
+        tokio::join!(oneshot::read(settings, sessions), oneshot::read(settings, options));
+    let strangers = match sessions {
         Ok(answer) => strangers(&String::from_utf8_lossy(&answer), projects),
         Err(Failure::NoServer | Failure::Missing(_)) => Vec::new(),
         Err(other) => return Err(other),
     };
-    match oneshot::read(settings, options).await {
+    match options {
         Ok(answer) => Ok([noted(&String::from_utf8_lossy(&answer), version), strangers].concat()),
         Err(Failure::NoServer) => Ok(Vec::new()),
         Err(other) => Err(other),

@@ -29,7 +29,7 @@ pub(super) type Lease = Arc<()>;
 
 /// A run's pane: bytes get their offsets from the marks; while there is none, the shim streams.
 ///
-/// It owns nothing of the run: the channel, and the transcript behind it, belong to those who show it.
+/// It owns nothing of the run: the channel, and the transcript behind it, belong to its viewers.
 #[derive(Debug)]
 pub(super) struct Follower {
     aligner: Aligner,
@@ -151,7 +151,7 @@ impl Follower {
         }
     }
 
-    /// Whether bytes are missing in the channel before this offset. Nothing is of a channel that nobody has any more.
+    /// Whether bytes are missing in the channel before this offset. None are once no viewer has the channel.
     fn is_behind(&self, at: Offset) -> bool {
         self.channel.upgrade().is_some_and(|channel| at > channel.live_end())
     }
@@ -218,7 +218,7 @@ impl Viewed {
             // Who asked may have gone.
             Some(channel) => drop(done.send(channel.clone())),
             None => {
-                // Of one that was asked by somebody who left meanwhile nothing is kept.
+                // Nothing is kept for a viewer that left meanwhile.
                 self.waiting.retain(|waiting| !waiting.is_closed());
                 self.waiting.push(done);
             }

@@ -182,6 +182,12 @@ async fn new_session(
     project: &ProjectId,
     names: &Names,
 ) -> Result<(), Failure> {
+    // A server that is to end with its last client would be gone when it is looked at, and one of manual sizes dies of the session.
+    let answer = oneshot::start(settings, guard::ask(Sequence::default().then(["start-server"]))).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    if let Some(why) = guard::trouble(&answer.lines().collect::<Vec<_>>(), version) {
+        return Err(Failure::Said(why.to_owned()));
+    }
     let session = names.session.as_str();
     let target = format!("={session}:");
     let made = Nonce::random()?.hex();
@@ -223,13 +229,8 @@ async fn new_session(
         "@kas-id",
         KEEPER,
     ]);
-    match oneshot::start(settings, guard::ask(sequence)).await {
-        Ok(answer) => {
-            let text = String::from_utf8_lossy(&answer);
-            let lines: Vec<&str> = text.lines().collect();
-            // A server that is to end with this process would be gone when it is looked at.
-            guard::trouble(&lines, version).map_or(Ok(()), |why| Err(Failure::Said(why.to_owned())))
-        }
+    match oneshot::start(settings, sequence).await {
+        Ok(_) => Ok(()),
         Err(Failure::Missing(text)) => {
             // A hook that came before the session's own options renamed it or ended it. Nothing half-made stays.
             let half_made = format!("#{{m:*{made}*,#{{pane_start_command}}}}");

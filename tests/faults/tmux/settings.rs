@@ -24,7 +24,8 @@ async fn runs_are_exact(world: &mut World, backend: &str) {
         assert_eq!((end_of(&run), &run["backend"]), (end, &json!(backend)), "{run}");
         assert_eq!(String::from_utf8_lossy(&world.transcript(id).await.1), text);
     };
-    let lasting = world.run_command("demo", "echo run >> runs; stty -echo; echo up; read x; exit 6").await;
+    let lasting = "echo run >> runs; stty -echo; printf 'up\\n\\033]2;a title\\007'; read x; exit 6";
+    let lasting = world.run_command("demo", lasting).await;
     for _ in 0..2 {
         let kept = world.run_task("demo", "kept").await;
         is_as_told(world, &kept, json!(["failed", 5, null]), "kept\r\n").await;
@@ -33,14 +34,14 @@ async fn runs_are_exact(world: &mut World, backend: &str) {
     }
     let mut viewer = Viewer::open(world, "demo").await;
     let mut seen = viewer.watch(&lasting, json!({"from": 0, "mode": "interactive"})).await;
-    viewer.follow(&mut seen, |seen| seen.bytes == b"up\r\n").await;
+    viewer.follow(&mut seen, |seen| seen.bytes == b"up\r\n\x1b]2;a title\x07").await;
     drop(viewer);
     world.end(Signal::KILL);
     world.start();
     let mut viewer = Viewer::open(world, "demo").await;
     let seen = viewer.watch(&lasting, json!({"from": 0, "mode": "interactive"})).await;
     type_line(&mut viewer, &seen).await;
-    is_as_told(world, &lasting, json!(["failed", 6, null]), "up\r\n").await;
+    is_as_told(world, &lasting, json!(["failed", 6, null]), "up\r\n\u{1b}]2;a title\u{7}").await;
     let runs = std::fs::read_to_string(world.path("demo/runs")).unwrap();
     assert_eq!(runs, "run\n".repeat(5), "each once");
     world.fsck();
@@ -78,6 +79,7 @@ async fn hooks_that_destroy_rename_split_and_respawn_do_not_reach_runs() {
          set-hook -g client-attached detach-client\n\
          set-hook -g alert-bell kill-window\n\
          set-hook -g pane-died respawn-pane\n\
+         set-hook -g pane-title-changed kill-pane\n\
          set-hook -g pane-exited kill-window\n",
     );
     runs_are_exact(&mut world, "tmux").await;
@@ -88,6 +90,7 @@ async fn hooks_that_destroy_rename_split_and_respawn_do_not_reach_runs() {
         "window-linked",
         "client-attached",
         "pane-died",
+        "pane-title-changed",
         "pane-exited",
     ] {
         assert!(said.contains(hook), "{hook}: {said}");
@@ -182,6 +185,16 @@ async fn a_server_that_ends_with_its_last_client_gets_no_run() {
         (json!(["failed", 3, null]), &json!("tmux"))
     );
     world.fsck();
+}
+
+/// tmux 3.3 to 3.6 dies of a new window, its first one too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_of_a_window_gets_none() {
+    let mut world = under("set -g window-size manual\n");
+    runs_are_exact(&mut world, "pty").await;
+    assert!(reason(&world).await.contains("window-size is manual"), "{}", reason(&world).await);
+    let crashed = audited(&world, "task_runner.tmux_crashed").await;
+    assert!(crashed.is_empty(), "{crashed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
