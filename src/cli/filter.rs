@@ -35,15 +35,27 @@ enum State {
     Device,
 }
 
+/// What becomes of the sequence that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is held until it is complete.
+    Held,
+    /// It is too long to be held, and goes as it comes.
+    Passed,
+    /// Nothing more of it goes.
+    Dropped,
+}
+
 /// Follows a stream; a sequence or character may be cut anywhere.
 #[derive(Debug)]
 pub(super) struct Filter {
     policy: Policy,
     state: State,
+    fate: Fate,
     /// The sequence or character so far.
     held: Vec<u8>,
-    /// The sequence is too long to be a question; its bytes go (or not) as they come.
-    long: bool,
+    /// The last byte of a string was ESC: the first of its terminator or of the next sequence.
+    escaped: bool,
     /// A carriage return is held back: nothing before a newline, a new line otherwise.
     carriage: bool,
     /// What was let through by [`Policy::Screen`] and stands until it is undone.
@@ -60,19 +72,10 @@ struct Left {
     held_drawing: bool,
     region: bool,
     charset: bool,
+    link: bool,
 }
 
 impl Left {
-    const NONE: Self = Self {
-        style: false,
-        hidden_cursor: false,
-        other_screen: false,
-        no_wrap: false,
-        held_drawing: false,
-        region: false,
-        charset: false,
-    };
-
     /// Follows a sequence that was let through.
     fn note(&mut self, sequence: &[u8]) {
         match sequence {
@@ -84,6 +87,11 @@ impl Left {
             [ESC, b'[', parameters @ .., b'm'] => self.style = !matches!(parameters, b"" | b"0"),
             [ESC, b'[', .., b'r'] => self.region = true,
             [ESC, b'(' | b')', set] => self.charset |= *set != b'B',
+            // A link without an address ends one.
+            [ESC, b']', b'8', b';', link @ ..] => {
+                let address = link.iter().position(|byte| *byte == b';').map(|at| &link[at + 1..]);
+                self.link = address.is_some_and(|address| !address.is_empty());
+            }
             _ => {}
         }
     }
@@ -100,8 +108,9 @@ impl Left {
 
     /// What undoes it.
     fn undone(self) -> Vec<u8> {
-        let all: [(bool, &[u8]); 7] = [
+        let all: [(bool, &[u8]); 8] = [
             (self.held_drawing, b"\x1b[?2026l"),
+            (self.link, b"\x1b]8;;\x1b\\"),
             (self.style, b"\x1b[0m"),
             (self.charset, b"\x1b(B\x1b)B\x0f"),
             (self.no_wrap, b"\x1b[?7h"),
@@ -115,14 +124,15 @@ impl Left {
 }
 
 impl Filter {
-    pub(super) const fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
             state: State::Ground,
+            fate: Fate::Held,
             held: Vec::new(),
-            long: false,
+            escaped: false,
             carriage: false,
-            left: Left::NONE,
+            left: Left::default(),
         }
     }
 
@@ -131,19 +141,23 @@ impl Filter {
         std::mem::take(&mut self.left).undone()
     }
 
+    /// Of what was let through, only this reached the terminal.
+    pub(super) fn shown_only(&mut self, bytes: &[u8]) {
+        let mut shown = Self::new(self.policy);
+        shown.feed(bytes, &mut Vec::new());
+        self.left = shown.left;
+    }
+
     /// Appends what may be shown of `bytes` to `out`.
     pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.policy == Policy::Open
-            && self.held.is_empty()
-            && self.state == State::Ground
-            && !bytes.contains(&ESC)
-        {
+        if self.policy == Policy::Open {
             return out.extend_from_slice(bytes);
         }
         for &byte in bytes {
             match self.state {
                 State::Ground => self.ground(byte, out),
-                State::Escape | State::Csi | State::Osc | State::Device => self.inside(byte, out),
+                State::Escape | State::Csi => self.sequence(byte, out),
+                State::Osc | State::Device => self.string(byte, out),
             }
         }
     }
@@ -151,8 +165,7 @@ impl Filter {
     fn ground(&mut self, byte: u8, out: &mut Vec<u8>) {
         if byte == ESC {
             self.character(out);
-            self.state = State::Escape;
-            self.held.push(ESC);
+            self.begin();
         } else if byte & 0xc0 == 0x80 && !self.held.is_empty() {
             self.held.push(byte);
             if self.held.len() == utf8_len(self.held[0]) {
@@ -170,20 +183,28 @@ impl Filter {
     /// Lets the held character go.
     fn character(&mut self, out: &mut Vec<u8>) {
         let held = std::mem::take(&mut self.held);
-        match (self.policy, held.as_slice()) {
-            (_, []) => {}
-            (Policy::Open, all) => out.extend_from_slice(all),
-            // ENQ asks, too, and C1 controls spelt in UTF-8 begin sequences.
-            (Policy::Mute | Policy::Screen, [0x05] | [0xc2, 0x80..=0x9f]) => {}
-            (Policy::Screen, all) => {
-                self.left.charset |= all == b"\x0e";
-                out.extend_from_slice(all);
-            }
-            (Policy::Mute, all) => out.extend_from_slice(all),
-            (Policy::Text | Policy::Styled, all) => self.text(all, out),
+        if !held.is_empty() {
+            self.show(&held, out);
         }
         self.held = held;
         self.held.clear();
+    }
+
+    /// Lets a character go, or not; one that was cut off may be a part of one, or a byte of no encoding.
+    fn show(&mut self, character: &[u8], out: &mut Vec<u8>) {
+        if matches!(self.policy, Policy::Text | Policy::Styled) {
+            return self.text(character, out);
+        }
+        match std::str::from_utf8(character) {
+            // ENQ asks, too, and C1 controls spelt in UTF-8 begin sequences.
+            Ok(text) if text.contains(|c: char| matches!(c, '\x05' | '\u{80}'..='\u{9f}')) => {}
+            Ok(text) => {
+                self.left.charset |= self.policy == Policy::Screen && text == "\x0e";
+                out.extend_from_slice(character);
+            }
+            // Where the terminal does not read UTF-8, these begin sequences.
+            Err(_) => out.extend(character.iter().filter(|byte| !matches!(byte, 0x80..=0x9f))),
+        }
     }
 
     fn text(&mut self, character: &[u8], out: &mut Vec<u8>) {
@@ -208,87 +229,131 @@ impl Filter {
         }
     }
 
-    fn inside(&mut self, byte: u8, out: &mut Vec<u8>) {
-        // CAN and SUB abandon a sequence; an ESC begins the next one, or the terminator of a string.
-        let cancelled = matches!(byte, 0x18 | 0x1a);
-        if byte == ESC && !matches!(self.state, State::Osc | State::Device) {
-            self.finish(out);
-            self.state = State::Escape;
-            return self.held.push(ESC);
-        }
-        if self.long {
-            self.pass(&[byte], out);
-            self.long = !(cancelled || self.ends_string(byte));
-            self.state = if self.long { self.state } else { State::Ground };
-            return self.remember_escape(byte);
-        }
-        self.held.push(byte);
-        let done = cancelled
-            || match self.state {
-                State::Escape => self.second(byte),
-                State::Csi => matches!(byte, 0x40..=0x7e),
-                State::Osc | State::Device => self.ends_string(byte),
-                State::Ground => true,
-            };
-        if done {
-            self.finish(out);
-        } else if self.held.len() >= MAX_SEQUENCE_BYTES {
-            self.long = true;
-            let begun = std::mem::take(&mut self.held);
-            self.pass(&begun, out);
-        }
+    /// The byte begins a sequence: ESC.
+    fn begin(&mut self) {
+        self.over();
+        self.state = State::Escape;
+        self.held.push(ESC);
     }
 
-    /// Whether the string that is too long to be held may go: pictures do, and what might be a question does not.
-    fn pass(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.policy == Policy::Open || (self.policy == Policy::Mute && self.state == State::Device) {
-            out.extend_from_slice(bytes);
-        }
-    }
-
-    /// While a string is not held, only whether its last byte was ESC is.
-    fn remember_escape(&mut self, byte: u8) {
+    /// The sequence is over, or given up.
+    fn over(&mut self) {
         self.held.clear();
-        if self.long && byte == ESC {
-            self.held.push(ESC);
-        }
+        self.escaped = false;
+        self.fate = Fate::Held;
+        self.state = State::Ground;
     }
 
-    fn ends_string(&self, byte: u8) -> bool {
-        let before = self.held.len().checked_sub(if self.long { 1 } else { 2 });
-        let escaped = before.is_some_and(|at| self.held[at] == ESC);
-        (byte == 0x07 && self.state == State::Osc) || (byte == b'\\' && escaped)
+    /// A byte of an escape or control sequence, read as terminals do (ECMA-48; DEC's parser as vt100.net tells it).
+    fn sequence(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match byte {
+            ESC => self.begin(),
+            // CAN and SUB abandon it.
+            0x18 | 0x1a => self.over(),
+            // Other controls count at once, and the sequence goes on.
+            0..=0x1f => self.show(&[byte], out),
+            0x7f => {}
+            // No sequence has such a byte: what a terminal makes of it is not known, so it does not see the beginning.
+            0x80.. => {
+                self.over();
+                self.ground(byte, out);
+            }
+            _ => {
+                let done =
+                    if self.state == State::Csi { matches!(byte, 0x40..=0x7e) } else { self.second(byte) };
+                self.more(byte, out);
+                if done {
+                    self.finish(b"", out);
+                }
+            }
+        }
     }
 
     /// The byte after ESC; true when the sequence ends with it.
     fn second(&mut self, byte: u8) -> bool {
         self.state = match byte {
-            b'[' => State::Csi,
-            b']' => State::Osc,
-            b'P' | b'X' | b'^' | b'_' => State::Device,
+            b'[' if self.held.len() == 1 => State::Csi,
+            b']' if self.held.len() == 1 => State::Osc,
+            b'P' | b'X' | b'^' | b'_' if self.held.len() == 1 => State::Device,
             _ => State::Escape,
         };
         self.state == State::Escape && !matches!(byte, 0x20..=0x2f)
     }
 
-    /// Lets the held sequence go, or not.
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        let keep = match self.policy {
-            Policy::Open => true,
-            Policy::Mute => !is_question(&self.held),
-            Policy::Screen => is_display(&self.held),
-            Policy::Text => false,
-            Policy::Styled => is_style(&self.held),
+    /// A byte of a string. Terminals end one at an ESC, whatever follows: with `\` it is the terminator, else the next sequence.
+    fn string(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if self.escaped {
+            if byte == b'\\' {
+                return self.finish(b"\x1b\\", out);
+            }
+            self.cut(out);
+            self.begin();
+            return self.sequence(byte, out);
+        }
+        match byte {
+            ESC => self.escaped = true,
+            0x18 | 0x1a => {
+                self.cut(out);
+                self.over();
+            }
+            0x07 if self.state == State::Osc => self.finish(b"\x07", out),
+            _ => self.more(byte, out),
+        }
+    }
+
+    /// Takes a byte in. Of what is too long to be held pictures go on, and what might be a question does not.
+    fn more(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match self.fate {
+            Fate::Held if self.held.len() < MAX_SEQUENCE_BYTES => self.held.push(byte),
+            Fate::Held => {
+                let passes = self.state == State::Device && self.is_kept();
+                self.fate = if passes { Fate::Passed } else { Fate::Dropped };
+                if passes {
+                    out.append(&mut self.held);
+                    return self.more(byte, out);
+                }
+                self.held.clear();
+            }
+            Fate::Passed if is_in_device(byte) => out.push(byte),
+            Fate::Passed => self.cut(out),
+            Fate::Dropped => {}
+        }
+    }
+
+    /// Ends what is passed on, so that the terminal reads the rest as this does.
+    fn cut(&mut self, out: &mut Vec<u8>) {
+        if self.fate == Fate::Passed {
+            out.extend_from_slice(b"\x1b\\");
+        }
+        self.fate = Fate::Dropped;
+    }
+
+    /// Lets the sequence go, or not.
+    fn finish(&mut self, terminator: &[u8], out: &mut Vec<u8>) {
+        let kept = match self.fate {
+            Fate::Held => self.is_kept(),
+            Fate::Passed => true,
+            Fate::Dropped => false,
         };
-        if keep && !self.long {
+        if kept {
             out.extend_from_slice(&self.held);
+            out.extend_from_slice(terminator);
             if self.policy == Policy::Screen {
                 self.left.note(&self.held);
             }
         }
-        self.held.clear();
-        self.long = false;
-        self.state = State::Ground;
+        self.over();
+    }
+
+    /// Whether the held sequence, without its terminator, may go.
+    fn is_kept(&self) -> bool {
+        match self.policy {
+            Policy::Open => true,
+            Policy::Mute => is_sound(&self.held) && !is_question(&self.held),
+            Policy::Screen => is_display(&self.held),
+            Policy::Text => false,
+            Policy::Styled => is_style(&self.held),
+        }
     }
 }
 
@@ -307,6 +372,23 @@ fn is_style(sequence: &[u8]) -> bool {
     parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'))
 }
 
+/// Whether every terminal reads a string to the end that this reads it to: a control in it may be obeyed, or end it. A byte of UTF-8 may be a
+/// control for a terminal of another encoding, which is the price of titles.
+fn is_sound(sequence: &[u8]) -> bool {
+    match sequence {
+        [ESC, b']', text @ ..] => {
+            std::str::from_utf8(text).is_ok_and(|text| !text.contains(char::is_control))
+        }
+        [ESC, b'P' | b'X' | b'^' | b'_', text @ ..] => text.iter().copied().all(is_in_device),
+        _ => true,
+    }
+}
+
+/// What a device control string may have (ECMA-48 §5.6).
+const fn is_in_device(byte: u8) -> bool {
+    matches!(byte, 0x08..=0x0d | 0x20..=0x7e)
+}
+
 /// Whether the sequence only changes what is shown, and in a way that [`Left`] can undo (ECMA-48, xterm's ctlseqs).
 fn is_display(sequence: &[u8]) -> bool {
     match sequence {
@@ -321,8 +403,8 @@ fn is_display(sequence: &[u8]) -> bool {
         }
         [ESC, b'(' | b')', _] => true,
         [ESC, b'7' | b'8' | b'D' | b'E' | b'M'] => true,
-        // Hyperlinks.
-        [ESC, b']', b'8', b';', ..] => true,
+        // Hyperlinks, of what their specification lets them have.
+        [ESC, b']', b'8', b';', link @ ..] => link.iter().all(|byte| matches!(byte, 0x20..=0x7e)),
         _ => false,
     }
 }
@@ -334,7 +416,7 @@ pub(super) struct Guard<W> {
 }
 
 impl<W: Write> Guard<W> {
-    pub(super) const fn new(inner: W) -> Self {
+    pub(super) fn new(inner: W) -> Self {
         Self { inner, filter: Filter::new(Policy::Styled) }
     }
 }
@@ -357,10 +439,18 @@ fn is_question(sequence: &[u8]) -> bool {
     match sequence {
         [ESC, b'Z'] => true,
         [ESC, b'[', parameters @ .., last] => asks(parameters, *last),
-        [ESC, b']', text @ ..] => text.windows(2).any(|it| it == b";?"),
-        [ESC, b'P', b'$' | b'+', b'q', ..] | [ESC, b'_', b'G', ..] => true,
+        // An address of a link may look like one.
+        [ESC, b']', b'8', b';', ..] => false,
+        [ESC, b']', text @ ..] => text.windows(2).any(|it| it == b";?") || is_report(text),
+        [ESC, b'P', b'$', b'q', ..] | [ESC, b'P', b'+', b'q' | b'Q', ..] | [ESC, b'_', b'G', ..] => true,
         _ => false,
     }
+}
+
+/// OSC 60 and 61 of xterm, and iTerm2's reports.
+fn is_report(text: &[u8]) -> bool {
+    matches!(text, b"60" | b"61" | [b'6', b'0' | b'1', b';', ..])
+        || [&b"1337;Report"[..], b"1337;Request", b"1337;Capabilities"].iter().any(|it| text.starts_with(it))
 }
 
 fn asks(parameters: &[u8], last: u8) -> bool {
@@ -368,16 +458,20 @@ fn asks(parameters: &[u8], last: u8) -> bool {
     let middle = parameters.last().copied().filter(|byte| matches!(byte, 0x20..=0x2f));
     match last {
         b'c' | b'n' => true,
-        b'x' => middle.is_none(),
-        b'p' | b'w' => middle == Some(b'$'),
+        b'x' => matches!(middle, None | Some(b'+')),
+        b'p' => matches!(middle, Some(b'$' | b'+')),
+        b'w' => middle == Some(b'$'),
+        b'R' => middle == Some(b'#'),
+        b'v' => middle == Some(b'"'),
         b'u' => begins(b'?') || matches!(middle, Some(b'$' | b'&')),
         b'q' => begins(b'>'),
         b'm' | b'S' => begins(b'?'),
         b'y' => middle == Some(b'*'),
-        b'|' => middle == Some(b'\''),
+        b'|' => matches!(middle, Some(b'\'' | b'#')),
         b't' => {
-            let number = parameters.split(|&byte| byte == b';').next();
-            matches!(number, Some(b"11" | b"13" | b"14" | b"15" | b"16" | b"18" | b"19" | b"20" | b"21"))
+            let number = parameters.split(|byte| matches!(byte, b';' | b':')).next().unwrap_or_default();
+            let zeros = number.iter().take_while(|byte| **byte == b'0').count();
+            matches!(&number[zeros..], b"11" | b"13" | b"14" | b"15" | b"16" | b"18" | b"19" | b"20" | b"21")
         }
         _ => false,
     }
@@ -445,8 +539,22 @@ mod tests {
             b"\x1b[0x",
             b"\x1b[1;1;1;1;1;1*y",
             b"\x1b[?1;1S",
+            b"\x1b[018t",
+            b"\x1b[#R",
+            b"\x1b[1#|",
+            b"\x1b[\"v",
+            b"\x1bP+Q544e\x1b\\",
+            b"\x1b]60\x07",
+            b"\x1b]1337;ReportCellSize\x07",
+            b"\x1b[?\x00u",
+            b"\x1b[\x7f6n",
         ] {
-            let rest: &[u8] = if question[0] == 0xc2 { b"a6nb" } else { b"ab" };
+            let rest: &[u8] = match question {
+                [0xc2, ..] => b"a6nb",
+                // A control counts where it stands.
+                [.., 0, b'u'] => b"a\0b",
+                _ => b"ab",
+            };
             check(Policy::Mute, &[b"a", question, b"b"].concat(), rest);
             check(Policy::Open, &[b"a", question, b"b"].concat(), &[b"a", question, b"b"].concat());
         }
@@ -464,6 +572,9 @@ mod tests {
             b"\x1b[u",
             b"\x1b[5S",
             b"\x1b[1;2$x",
+            b"\x1b]8;;http://x/;?\x07l",
+            "\x1b]0;é\x07".as_bytes(),
+            b"\x1b(B",
             "é\u{202e}".as_bytes(),
             b"\xff\r\x00\n",
         ] {
@@ -517,6 +628,69 @@ mod tests {
     }
 
     #[test]
+    fn nothing_hides_in_a_string() {
+        // ESC ends each of them, and what it begins counts for itself.
+        for string in
+            [&b"\x1b]8;;x"[..], b"\x1b]0;x", b"\x1b]52;c;x", b"\x1bPqx", b"\x1bXx", b"\x1b^x", b"\x1b_x"]
+        {
+            for policy in [Policy::Screen, Policy::Mute, Policy::Text] {
+                for hidden in [
+                    &b"\x1b[c"[..],
+                    b"\x1b[6n",
+                    b"\x1bZ",
+                    b"\x1b]10;?",
+                    b"\x1b\x1b[c",
+                    b"\x1b[\x1b[c",
+                    b"\xc2\x9c\xc2\x9bc",
+                    b"\xc2\x9b6n",
+                    b"\x9c\x9bc",
+                    b"\xe2\x9bc",
+                    b"\x05",
+                    b"\n\x00",
+                ] {
+                    let input = [b"a", string, hidden, b"\x1b\\b"].concat();
+                    let (mut filter, mut out) = (Filter::new(policy), Vec::new());
+                    filter.feed(&input, &mut out);
+                    let shown = out.strip_suffix(b"\x1b\\b").map_or(out.clone(), |it| [it, b"b"].concat());
+                    assert_eq!(shown.escape_ascii().to_string(), "ab", "{policy:?} {}", input.escape_ascii());
+                }
+            }
+            check(Policy::Screen, &[b"a", string, b"\x1b[31mb"].concat(), b"a\x1b[31mb");
+            check(Policy::Screen, &[b"a", string, b"\x1b]52;c;QQ==\x07b"].concat(), b"ab");
+            check(Policy::Screen, &[b"a", string, b"\x1b[?1003hb"].concat(), b"ab");
+            check(Policy::Text, &[b"a", string, b"\x1b[31mb"].concat(), b"ab");
+            check(Policy::Mute, &[b"a", string, b"\x1b[31mb"].concat(), b"a\x1b[31mb");
+            check(Policy::Mute, &[b"a", string, b"\x18b"].concat(), b"ab");
+        }
+        check(Policy::Screen, "\x1b]8;;http://é\x07b".as_bytes(), b"b");
+        // The same in one that is passed on as it comes: the terminal is told where it ends.
+        let picture = [b"\x1bPq", vec![b'~'; 2 * MAX_SEQUENCE_BYTES].as_slice()].concat();
+        for (hidden, rest) in [
+            (&b"\x1b[cb"[..], &b"\x1b\\b"[..]),
+            (b"\x18b", b"\x1b\\b"),
+            (b"\xc2\x9c\xc2\x9bc\x1b\\b", b"\x1b\\b"),
+            (b"\x9bc\x1b[31mb", b"\x1b\\\x1b[31mb"),
+        ] {
+            let mut out = Vec::new();
+            Filter::new(Policy::Mute).feed(&[&picture, hidden].concat(), &mut out);
+            assert_eq!(out[picture.len()..].escape_ascii().to_string(), rest.escape_ascii().to_string());
+        }
+        let kitty = [b"\x1b_Ga=q;", vec![b'A'; 2 * MAX_SEQUENCE_BYTES].as_slice(), b"\x1b\\b"].concat();
+        let mut out = Vec::new();
+        Filter::new(Policy::Mute).feed(&kitty, &mut out);
+        assert_eq!(out, b"b", "a question is none the less for being long");
+    }
+
+    #[test]
+    fn bytes_that_are_controls_where_utf_8_is_not_read_do_not_pass() {
+        for policy in [Policy::Screen, Policy::Mute] {
+            check(policy, b"a\x9b6n\x90b\xe2\x9bc\xc0\x9bc\xe0\x82\x9bc", b"a6nb\xe2c\xc0c\xe0c");
+            check(policy, "a€é😀b".as_bytes(), "a€é😀b".as_bytes());
+            check(policy, b"a\x1b[\x9b6nb\x1b\xc2\x9b6n", b"a6nb6n");
+        }
+    }
+
+    #[test]
     fn what_a_program_left_behind_is_undone() {
         let check = |input: &[u8], expect: &[u8]| {
             let mut filter = Filter::new(Policy::Screen);
@@ -528,6 +702,8 @@ mod tests {
         check(b"\x1b[31mred", b"\x1b[0m");
         check(b"\x1b[?25l\x1b[?1049hx", b"\x1b[?1049l\x1b[?25h");
         check(b"\x1b[?25l\x1b[?1049hx\x1b[?1049l\x1b[?25h", b"");
+        check(b"\x1b]8;;http://x/;\x07l", b"\x1b]8;;\x1b\\");
+        check(b"\x1b]8;id=1;http://x/;\x1b\\l\x1b]8;;\x1b\\", b"");
         check(b"\x1b[2;5r\x1b(0\x1b[?7l", b"\x1b(B\x1b)B\x0f\x1b[?7h\x1b7\x1b[r\x1b8");
     }
 

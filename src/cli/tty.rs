@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::model::Size;
 
-/// Undoes what a program may have set: styles, alternate screen, scroll region, mouse, paste, focus and keyboard modes, title.
-const RESTORE: &[u8] = b"\x18\x1b[0m\x1b(B\x0f\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1004l\
+/// Undoes what a program may have set: links, styles, alternate screen, scroll region, mouse, paste, focus and keyboard modes, title.
+const RESTORE: &[u8] = b"\x18\x1b]8;;\x1b\\\x1b[0m\x1b(B\x0f\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1004l\
     \x1b[?2004l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?1l\x1b>\x1b[4l\x1b[?7h\x1b7\x1b[?6l\x1b[r\x1b8\x1b[?1049l\x1b[?25h\x1b[0 q\x1b[23;0t";
 /// Makes the terminal like a freshly reset one and clears its screen, but not what has scrolled off it.
-pub(super) const FRESH: &[u8] = b"\x18\x1b[!p\x1b[0m\x1b[?1049l\x1b[r\x1b[H\x1b[2J";
+pub(super) const FRESH: &[u8] = b"\x18\x1b]8;;\x1b\\\x1b[!p\x1b[0m\x1b[?1049l\x1b[r\x1b[H\x1b[2J";
 
 /// The size of the terminal on stdout, if it is one.
 pub(super) fn size() -> Option<Size> {
