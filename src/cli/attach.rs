@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::context::Context;
 use super::detach::{Keys, TOLD};
@@ -13,10 +13,12 @@ use super::filter::{Filter, Policy};
 use super::output::code;
 use super::tty::{self, FRESH, Keyboard, Raw};
 use crate::client::{End, Mode, Run, Seen, Watch};
-use crate::model::{RunState, Size};
+use crate::model::RunState;
 
 /// How long a first detach key waits for the second before it goes to the program.
 const KEY_WAIT: Duration = Duration::from_secs(1);
+/// How long a terminal that is left waits until what was typed in it is taken.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Use a run's terminal in this one; Ctrl-\ Ctrl-\ leaves it running
 #[derive(Debug, clap::Args)]
@@ -37,37 +39,42 @@ enum Left {
     Ended(End),
 }
 
+/// Asks the daemon beside each step whether it lives, and not beside all of them: what was typed is told also when it does not.
 pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Error> {
     if context.global.json || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         let message = "attach needs a terminal; `kas logs -f` shows output elsewhere";
         return Err(Error::usage("no_terminal", message));
     }
-    let run = context.find_run(&args.name).await?;
+    let client = context.client.clone();
+    let run = client.beside(context.find_run(&args.name)).await?;
     let mode = match tty::size() {
         Some(size) if !args.view => Mode::Interactive(size),
         _ => Mode::View,
     };
-    let watch = Watch::open(&context.client, &run.project, run.id, None, mode).await?;
+    let watch = client.beside(Watch::open(&client, &run.project, run.id, None, mode)).await?;
     let signals = Signals::new()?;
     let raw = Raw::enter(&format!("{} - {TOLD} leaves it", run.name()))?;
     write!(context.output.err, "kas: attached to {}; {TOLD} leaves it running\r\n", run.name())?;
     let mut session = Session::new(watch, mode);
-    let left = session.run(signals).await;
-    drop(raw);
-    let told = match &left {
-        Ok(Left::Detached) => "detached".to_owned(),
-        Ok(Left::Told) => "detached (this terminal is closing)".to_owned(),
-        Ok(Left::Ended(end)) => ending(&run, end, &context).await,
-        Err(_) => String::new(),
-    };
-    left?;
-    writeln!(context.output.err)?;
-    if session.undelivered > 0 {
-        context.remark(&format!(
-            "{} bytes that were typed may not have reached the program",
-            session.undelivered
-        ))?;
+    let left = client.beside(session.run(signals)).await;
+    if matches!(left, Ok(Left::Detached | Left::Told)) {
+        // What was just typed is on its way. A program that does not read it has no end.
+        timeout(LEAVE_WITHIN, session.watch.until_taken()).await.unwrap_or_default();
     }
+    drop(raw);
+    writeln!(context.output.err)?;
+    let undelivered = session.watch.undelivered();
+    if undelivered > 0 {
+        context.remark(&format!("{undelivered} bytes that were typed may not have reached the program"))?;
+    }
+    let told = match left? {
+        Left::Detached => "detached".to_owned(),
+        Left::Told => "detached (this terminal is closing)".to_owned(),
+        Left::Ended(end) => {
+            let ending = async { Ok::<_, Error>(ending(&run, &end, &context).await) };
+            client.beside(ending).await?
+        }
+    };
     context.remark(&told)?;
     Ok(code::OK)
 }
@@ -110,31 +117,22 @@ impl Signals {
 struct Session {
     watch: Watch,
     interactive: bool,
-    size: Option<Size>,
     filter: Filter,
     keys: Keys,
     /// The daemon is, and a notice stands on the screen.
     away: bool,
-    /// So many typed bytes may not have reached the program.
-    undelivered: usize,
 }
 
 impl Session {
     fn new(watch: Watch, mode: Mode) -> Self {
-        let size = match mode {
-            Mode::Interactive(size) => Some(size),
-            Mode::View => None,
-        };
         // The shim or tmux answers the program's questions, so this terminal gets none to answer.
         let filter = Filter::new(Policy::Mute);
         Self {
             watch,
-            interactive: size.is_some(),
-            size,
+            interactive: matches!(mode, Mode::Interactive(_)),
             filter,
             keys: Keys::default(),
             away: false,
-            undelivered: 0,
         }
     }
 
@@ -148,8 +146,7 @@ impl Session {
                         return Ok(Left::Ended(end));
                     }
                 }
-                // At the cap of what waits, the terminal keeps what is typed on.
-                count = keyboard.read(&mut typed), if self.watch.takes_input() => match count? {
+                count = keyboard.read(&mut typed) => match count? {
                     0 => return Ok(Left::Told),
                     count if self.typed(&typed[..count]).await? => return Ok(Left::Detached),
                     _ => {}
@@ -181,14 +178,9 @@ impl Session {
                 self.write(&bytes)?;
             }
             Seen::Gap { .. } | Seen::Size(..) => {}
-            Seen::Complaint(_) => {
-                self.undelivered += self.watch.take_undelivered();
-                tty::write(b"\x07")?;
-            }
+            Seen::Complaint(_) => tty::write(b"\x07")?,
             Seen::Lost => {
-                let typed = self.watch.take_undelivered();
-                self.undelivered += typed;
-                let typed = match typed {
+                let typed = match self.watch.forgotten() {
                     0 => String::new(),
                     typed => format!("; {typed} typed bytes may not have arrived"),
                 };
@@ -228,13 +220,16 @@ impl Session {
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.interactive {
             self.watch.input(bytes).await?;
+            // Beyond the cap of what waits only the keys that leave are heard.
+            if !bytes.is_empty() && !self.watch.takes_input() {
+                tty::write(b"\x07")?;
+            }
         }
         Ok(())
     }
 
     async fn resize(&mut self) -> Result<(), Error> {
         if let Some(size) = tty::size().filter(|_| self.interactive) {
-            self.size = Some(size);
             self.watch.resize(size).await?;
         }
         Ok(())

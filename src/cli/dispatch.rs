@@ -72,7 +72,7 @@ fn perform(args: Args, output: &mut Output<'_>) -> Result<u8, Error> {
         Command::Run(args) => asked(context(global, output)?, |context| run_task::run(args, context)),
         Command::Ps(args) => asked(context(global, output)?, |context| list::ps(args, context)),
         Command::Logs(args) => asked(context(global, output)?, |context| logs::run(args, context)),
-        Command::Attach(args) => asked(context(global, output)?, |context| attach::run(args, context)),
+        Command::Attach(args) => block_on(attach::run(args, context(global, output)?)),
         Command::Wait(args) => asked(context(global, output)?, |context| wait::run(args, context)),
         Command::Stop(args) => asked(context(global, output)?, |context| runs::stop(args, context)),
         Command::Restart(args) => asked(context(global, output)?, |context| runs::restart(args, context)),
@@ -101,8 +101,11 @@ pub(super) fn run_beside<T>(
     client: &Client,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(client.beside(work))
+    block_on(client.beside(work))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// What clap says: help and the version on stdout with 0, the rest on stderr with 2.

@@ -41,8 +41,8 @@ impl Refused {
 /// Why a request has no answer, or not the wished one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens on the socket.
-    #[error("daemon not running (nobody answers at {})", socket.display())]
+    /// No process listens on the socket.
+    #[error("daemon not running (nothing answers at {})", socket.display())]
     NotRunning {
         /// Where it was looked for.
         socket: PathBuf,

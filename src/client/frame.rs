@@ -34,7 +34,7 @@ pub enum Frame {
         /// The first after them.
         to: u64,
     },
-    /// Someone set the size.
+    /// The size was set.
     Size {
         /// Columns.
         cols: u16,

@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// Comes back when the daemon does not answer. One that is not there does not hang: whoever waits for it finds out.
+    /// Comes back when the daemon does not answer. One that is not there does not hang: the work beside it meets that.
     async fn hangs(&self) -> Error {
         loop {
             sleep(PULSE_EVERY).await;
@@ -193,7 +193,7 @@ impl Client {
         Ok(Answer { response, _driver: driver })
     }
 
-    /// Connects to the daemon, and to nobody else: where the socket should be, another user may have put theirs.
+    /// Connects to the daemon and to no process of another user, which may have put its socket there.
     pub(super) async fn connect(&self) -> Result<UnixStream, Error> {
         let connected = UnixStream::connect(&self.socket).await;
         let checked = connected.and_then(|stream| check_peer(&stream).map(|()| stream));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn says_that_nobody_listens() {
+    async fn says_that_no_daemon_listens() {
         let temp = tempfile::tempdir().unwrap();
         let client = Client::new(temp.path().join("kas.sock"));
         assert!(matches!(client.get("/v1/ping").await, Err(Error::NotRunning { .. })));

@@ -1,5 +1,6 @@
 //! A run's terminal, watched: bytes in order by offset, taken up again at the same byte when the connection is lost.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -17,9 +18,12 @@ const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 const ACK_EVERY_BYTES: u64 = 4096;
 /// Input goes in pieces that stay below the frame limit of 64 KiB with their header.
 const INPUT_PIECE_BYTES: usize = 32 * 1024;
-/// Input sent and not taken by the program's terminal yet. It is below what the daemon holds for one program, so the daemon refuses none of it.
+/// Unconfirmed bytes, 64 counted for each frame, up to which more is sent. With the piece that passes it they stay below the 200 KiB up to
+/// which the daemon refuses nothing (docs/socket.md).
 const WINDOW_BYTES: usize = 128 * 1024;
-/// Typed and not sent yet: the program does not read, or the daemon is away. At the cap [`Watch::takes_input`] says no.
+/// What a frame costs the daemon besides its bytes.
+const FRAME_COST: usize = 64;
+/// Typed and not sent yet: the program does not read, or the daemon is away. Beyond the cap nothing is taken, [`Watch::takes_input`].
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 /// Reasons for which the daemon takes nothing more that is typed on a subscription.
 const INPUT_OVER: [&str; 3] = ["input_full", "input_closed", "input_lost"];
@@ -57,7 +61,7 @@ pub enum Seen {
         /// The first after them.
         to: u64,
     },
-    /// Someone set the size.
+    /// The size was set.
     Size(u16, u16),
     /// The daemon is away and being looked for.
     Lost,
@@ -65,6 +69,40 @@ pub enum Seen {
     Complaint(String),
     /// The run is over; nothing follows.
     End(End),
+}
+
+/// Input that was sent and is not confirmed.
+#[derive(Debug, Default)]
+struct InFlight {
+    /// What is left of each frame, in order; none is empty.
+    frames: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl InFlight {
+    /// What it costs the daemon.
+    fn cost(&self) -> usize {
+        self.bytes + FRAME_COST * self.frames.len()
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.frames.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    /// So many more bytes are confirmed.
+    fn taken(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let mut rest = bytes;
+        while let Some(frame) = self.frames.front_mut().filter(|_| rest > 0) {
+            let of_it = rest.min(*frame);
+            *frame -= of_it;
+            rest -= of_it;
+            if *frame == 0 {
+                self.frames.pop_front();
+            }
+        }
+    }
 }
 
 /// A terminal being watched.
@@ -82,12 +120,14 @@ pub struct Watch {
     acked: u64,
     /// Typed and not sent yet.
     unsent: BytesMut,
-    /// Bytes sent that the program's terminal did not take yet.
-    in_flight: usize,
+    /// What was sent and the program's terminal did not take yet.
+    in_flight: InFlight,
     /// The daemon tells what was taken; one of an older kas cannot.
     confirms: bool,
-    /// Bytes that were typed and of which nobody knows whether they arrived, or of which it is known that they did not.
+    /// Bytes that were typed and are not sent any more: it is not known whether they arrived, or known that they did not.
     undelivered: usize,
+    /// More was typed than may wait, and what waits is not taken yet.
+    full: bool,
     /// Since when the daemon is away.
     lost_since: Option<Instant>,
 }
@@ -114,9 +154,10 @@ impl Watch {
             next: from,
             acked: from.unwrap_or(0),
             unsent: BytesMut::new(),
-            in_flight: 0,
+            in_flight: InFlight::default(),
             confirms: matches!(mode, Mode::Interactive(_)),
             undelivered: 0,
+            full: false,
             lost_since: None,
         };
         watch.connect().await?;
@@ -149,41 +190,59 @@ impl Watch {
     /// What the daemon refuses; [`Error::NotRunning`] and its like after a minute without the daemon.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         loop {
-            let Some(socket) = self.socket.as_mut() else {
-                self.reconnect().await?;
-                continue;
-            };
-            let frame = match acknowledge(socket, &self.channel, self.next, &mut self.acked).await {
-                Ok(()) => socket.next().await,
-                Err(error) => Err(error),
-            };
-            match frame {
-                Ok(Frame::InputTaken { bytes }) => {
-                    self.in_flight = self.in_flight.saturating_sub(bytes);
-                    self.send_typed().await?;
+            if let Some(seen) = self.step().await? {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Takes one frame, or another try to connect.
+    async fn step(&mut self) -> Result<Option<Seen>, Error> {
+        let Some(socket) = self.socket.as_mut() else {
+            self.reconnect().await?;
+            return Ok(None);
+        };
+        let frame = match acknowledge(socket, &self.channel, self.next, &mut self.acked).await {
+            Ok(()) => socket.next().await,
+            Err(error) => Err(error),
+        };
+        match frame {
+            Ok(Frame::InputTaken { bytes }) => {
+                self.in_flight.taken(bytes);
+                self.send_typed().await?;
+                Ok(None)
+            }
+            Ok(Frame::Error { reason, .. }) if self.is_older_daemon(reason.as_deref()) => {
+                self.confirms = false;
+                self.socket = None;
+                Ok(None)
+            }
+            Ok(frame) => self.take(frame),
+            Err(error) if error.is_passing() => {
+                self.socket = None;
+                self.lost_since.get_or_insert_with(Instant::now);
+                if self.gives_up() {
+                    return Err(error);
                 }
-                Ok(Frame::Error { reason, .. }) if self.is_older_daemon(reason.as_deref()) => {
-                    self.confirms = false;
-                    self.socket = None;
-                }
-                Ok(frame) => {
-                    if let Some(seen) = self.take(frame)? {
-                        return Ok(seen);
-                    }
-                }
-                Err(error) if error.is_passing() => {
-                    self.socket = None;
-                    self.lost_since.get_or_insert_with(Instant::now);
-                    if self.gives_up() {
-                        return Err(error);
-                    }
+                // What was typed after what was on its way would follow a hole.
+                if self.in_flight.bytes > 0 {
                     self.forget_typing();
-                    // A connection that ends before the stream runs was none.
-                    if std::mem::take(&mut self.handle) != 0 {
-                        return Ok(Seen::Lost);
-                    }
                 }
-                Err(error) => return Err(error),
+                // A connection that ends before the stream runs was none.
+                Ok((std::mem::take(&mut self.handle) != 0).then_some(Seen::Lost))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Comes back when the program's terminal has taken all that was typed, or this connection tells no more of it. What else comes is not
+    /// shown, so nothing but [`Watch::undelivered`] is to be asked afterwards.
+    pub async fn until_taken(&mut self) {
+        while self.socket.is_some() && self.in_flight.bytes + self.unsent.len() > 0 {
+            match self.step().await {
+                Ok(None | Some(Seen::Began { .. } | Seen::Bytes { .. } | Seen::Snapshot(_))) => {}
+                Ok(Some(Seen::Gap { .. } | Seen::Size(..) | Seen::Complaint(_))) => {}
+                Ok(Some(Seen::Lost | Seen::End(_))) | Err(_) => return,
             }
         }
     }
@@ -233,10 +292,11 @@ impl Watch {
         }))
     }
 
-    /// Whether more may be typed now: what waits has a cap, and whoever types at it waits too.
+    /// Whether what is typed now is taken. What waits has a cap; what was typed beyond it is undelivered, and so is what is typed after that
+    /// until all that waits is taken: a program never reads on after a hole that nothing told.
     #[must_use]
-    pub fn takes_input(&self) -> bool {
-        self.unsent.len() < MAX_UNSENT_BYTES
+    pub const fn takes_input(&self) -> bool {
+        !self.full
     }
 
     /// Types `bytes`, as far as the program's terminal takes them; the rest goes in [`Watch::next`]. What is typed while the daemon is away is
@@ -245,14 +305,19 @@ impl Watch {
     /// # Errors
     /// Never for a lost connection: [`Watch::next`] says that.
     pub async fn input(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.unsent.extend_from_slice(bytes);
+        self.full |= self.unsent.len() + bytes.len() > MAX_UNSENT_BYTES;
+        if self.full {
+            self.undelivered += bytes.len();
+        } else {
+            self.unsent.extend_from_slice(bytes);
+        }
         self.send_typed().await
     }
 
     /// Sends what was typed, up to the window.
     async fn send_typed(&mut self) -> Result<(), Error> {
         let Some(socket) = self.socket.as_mut().filter(|_| self.handle != 0) else { return Ok(()) };
-        while !self.unsent.is_empty() && self.in_flight < WINDOW_BYTES {
+        while !self.unsent.is_empty() && self.in_flight.cost() < WINDOW_BYTES {
             let length = self.unsent.len().min(INPUT_PIECE_BYTES);
             // Taken whole or not at all, so nothing is lost or sent twice when this future is dropped.
             let fed = socket.feed_binary(Frame::input(self.handle, &self.unsent[..length])).await;
@@ -260,30 +325,37 @@ impl Watch {
                 return passing(fed);
             }
             self.unsent.advance(length);
-            self.in_flight += if self.confirms { length } else { 0 };
+            if self.confirms {
+                self.in_flight.sent(length);
+            }
         }
+        self.full &= self.in_flight.bytes + self.unsent.len() > 0;
         passing(socket.flush().await)
     }
 
-    /// So many typed bytes may not have reached the program since this was asked last.
-    pub const fn take_undelivered(&mut self) -> usize {
-        std::mem::replace(&mut self.undelivered, 0)
+    /// So many typed bytes may not have reached the program, and are not sent any more.
+    #[must_use]
+    pub const fn forgotten(&self) -> usize {
+        self.undelivered
     }
 
-    /// Of what was on its way nobody knows whether it arrived: it is not sent again, and what was typed after it would follow a hole.
+    /// So many typed bytes may not have reached the program if the watching ends now.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.undelivered + self.in_flight.bytes + self.unsent.len()
+    }
+
+    /// Of what was on its way it is not known whether it arrived: it is not sent again, and so nothing that was typed after it.
     fn forget_typing(&mut self) {
-        if self.in_flight > 0 {
-            self.undelivered += self.in_flight + self.unsent.len();
-            self.in_flight = 0;
-            self.unsent.clear();
-        }
+        self.undelivered = self.undelivered();
+        self.in_flight = InFlight::default();
+        self.unsent.clear();
+        self.full = false;
     }
 
     /// Subscribes anew on another connection, because nothing typed on this one is taken any more.
     fn begin_again(&mut self) {
-        self.undelivered += self.in_flight + self.unsent.len();
-        self.in_flight = 0;
-        self.unsent.clear();
+        self.forget_typing();
         self.handle = 0;
         self.socket = None;
         self.lost_since.get_or_insert_with(Instant::now);
@@ -319,7 +391,7 @@ impl Watch {
     }
 }
 
-/// Leaves a lost connection to the reader, who finds out at once.
+/// Leaves a lost connection to the next read, which meets it at once.
 fn passing(sent: Result<(), Error>) -> Result<(), Error> {
     match sent {
         Err(error) if error.is_passing() => Ok(()),
@@ -343,6 +415,7 @@ mod tests {
     use futures_util::{SinkExt as _, StreamExt as _};
     use serde_json::Value;
     use tokio::net::{UnixListener, UnixStream};
+    use tokio::time::timeout;
     use tokio_tungstenite::tungstenite::Message;
     use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
     use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
@@ -364,6 +437,12 @@ mod tests {
             Ok(response)
         };
         accept_hdr_async(stream, select).await.unwrap()
+    }
+
+    /// Runs both sides to their ends; what takes much longer than it should is a failure.
+    async fn both<A, B>(daemon: impl Future<Output = A>, viewer: impl Future<Output = B>) -> (A, B) {
+        let ended = timeout(Duration::from_secs(60), async { tokio::join!(daemon, viewer) }).await;
+        ended.expect("one side waits for ever")
     }
 
     async fn said(peer: &mut Peer) -> Value {
@@ -432,7 +511,7 @@ mod tests {
                 }
             }
         };
-        let (_peer, seen) = tokio::join!(daemon, viewer);
+        let (_peer, seen) = both(daemon, viewer).await;
         let end = End { state: RunState::Done, exit_code: Some(0), signal: None };
         let expect = [
             Seen::Began { live: 3 },
@@ -470,16 +549,17 @@ mod tests {
             say(&mut peer, json!({"type":"error","code":"invalid_request","message":"?","details":{"reason":"unknown_field"}})).await;
             let mut peer = accept(&listener).await;
             assert_eq!(said(&mut peer).await["confirm_input"], Value::Null);
-            drop(peer);
+            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            assert_eq!(typed(&mut peer, 1).await, b"x");
         };
         let viewer = async {
             let mut watch =
                 Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
-            watch.lost_since = Some(Instant::now());
-            tokio::select! { _ = watch.next() => {}, () = sleep(Duration::from_millis(600)) => {} }
-            assert!(!watch.confirms);
+            assert_eq!(watch.next().await.unwrap(), Seen::Began { live: 0 });
+            watch.input(b"x").await.unwrap();
+            assert!(!watch.confirms && watch.undelivered() == 0);
         };
-        tokio::join!(daemon, viewer);
+        both(daemon, viewer).await;
     }
 
     #[tokio::test]
@@ -521,8 +601,8 @@ mod tests {
                     }
                     Seen::Began { .. } => watch.input(b"new").await.unwrap(),
                     Seen::Lost => {
-                        assert_eq!(watch.take_undelivered(), paste.len() - 40_000);
-                        assert_eq!(watch.take_undelivered(), 0);
+                        let lost = paste.len() - 40_000;
+                        assert_eq!((watch.forgotten(), watch.undelivered()), (lost, lost));
                     }
                     Seen::End(_) => return,
                     other @ (Seen::Bytes { .. }
@@ -533,7 +613,62 @@ mod tests {
                 }
             }
         };
-        let (_peer, ()) = tokio::join!(daemon, viewer);
+        both(daemon, viewer).await;
+    }
+
+    #[tokio::test]
+    async fn single_keys_are_counted_as_the_daemon_counts_them_and_the_cap_leaves_no_hole() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
+        let client = Client::new(temp.path().join("s"));
+        let keys = 5_000;
+        let daemon = async {
+            let mut peer = accept(&listener).await;
+            said(&mut peer).await;
+            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            // Frames of a key each as far as the window goes; the rest in one frame as soon as there is room.
+            let frames = WINDOW_BYTES.div_ceil(1 + FRAME_COST);
+            for _ in 0..frames {
+                let Some(Ok(Message::Binary(frame))) = peer.next().await else { panic!("no input") };
+                assert_eq!(frame.len(), 14);
+            }
+            say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":1})).await;
+            assert_eq!(typed(&mut peer, 1).await.len(), keys - frames);
+            say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":keys - 1})).await;
+            let mut all = typed(&mut peer, WINDOW_BYTES).await;
+            while all.len() < MAX_UNSENT_BYTES {
+                say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":32_768})).await;
+                all.extend(typed(&mut peer, 32_768).await);
+            }
+            let taken = json!({"type":"pty.input.taken","channel":"c","bytes":WINDOW_BYTES});
+            say(&mut peer, taken).await;
+            assert_eq!(typed(&mut peer, 1).await, b"after");
+            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":0}))
+                .await;
+            peer
+        };
+        let viewer = async {
+            let mode = Mode::Interactive(Size::DEFAULT);
+            let mut watch =
+                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            assert_eq!(watch.next().await.unwrap(), Seen::Began { live: 0 });
+            for _ in 0..keys {
+                watch.input(b"k").await.unwrap();
+            }
+            assert_eq!(watch.undelivered(), keys);
+            watch.until_taken().await;
+            assert_eq!((watch.undelivered(), watch.takes_input()), (0, true));
+            watch.input(&vec![b'x'; MAX_UNSENT_BYTES]).await.unwrap();
+            watch.input(&vec![b'y'; WINDOW_BYTES + 1]).await.unwrap();
+            watch.input(b"z").await.unwrap();
+            assert_eq!((watch.forgotten(), watch.takes_input()), (WINDOW_BYTES + 2, false));
+            watch.until_taken().await;
+            assert_eq!((watch.undelivered(), watch.takes_input()), (WINDOW_BYTES + 2, true));
+            watch.input(b"after").await.unwrap();
+            watch.next().await.unwrap()
+        };
+        let (_peer, seen) = both(daemon, viewer).await;
+        assert!(matches!(seen, Seen::End(_)));
     }
 
     #[tokio::test]
@@ -562,7 +697,7 @@ mod tests {
                 Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
             while !matches!(watch.next().await.unwrap(), Seen::End(_)) {}
         };
-        tokio::join!(daemon, viewer);
+        both(daemon, viewer).await;
     }
 
     #[tokio::test]
@@ -581,7 +716,7 @@ mod tests {
                 Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
             watch.next().await.unwrap_err()
         };
-        let (_peer, error) = tokio::join!(daemon, viewer);
+        let (_peer, error) = both(daemon, viewer).await;
         assert!(matches!(error, Error::Refused(it) if it.code == "not_found"));
     }
 }
