@@ -6,9 +6,9 @@ use super::context::Context;
 use super::error::Error;
 use super::output::code;
 use super::wait::outcome;
-use crate::client::Run;
+use crate::client::{Error as ClientError, Run};
 
-/// Stop a run; returns when nothing of it lives
+/// Stop a run; returns when nothing of it lives. One that is over is left as it is
 #[derive(Debug, clap::Args)]
 pub(super) struct StopArgs {
     /// A task's name (its newest run) or a run's id
@@ -37,8 +37,18 @@ pub(super) struct RmArgs {
 
 pub(super) async fn stop(args: StopArgs, mut context: Context<'_>) -> Result<u8, Error> {
     let run = context.find_run(&args.name).await?;
-    let stopped = context.client.post(&format!("/api/v1/tasks/{}/stop", run.id), &json!({})).await?;
-    let run = Run::of(stopped)?;
+    let path = format!("/api/v1/tasks/{}", run.id);
+    let run = match context.client.post(&format!("{path}/stop"), &json!({})).await {
+        Err(ClientError::Refused(it)) if it.details.get("reason").is_some_and(|it| it == "not_running") => {
+            let run = Run::of(context.client.get(&path).await?)?;
+            // Its record says so a moment later.
+            let how =
+                if run.state.is_terminal() { outcome(&run) } else { "its end is being stored".to_owned() };
+            context.print(&run.json, &format!("{} is over: {how}", run.name()))?;
+            return Ok(code::OK);
+        }
+        stopped => Run::of(stopped?)?,
+    };
     context.print(&run.json, &format!("{} {}", run.name(), outcome(&run)))?;
     Ok(code::OK)
 }

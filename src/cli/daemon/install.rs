@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Print the unit and what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Replace a kas.service that was written by somebody else
+    /// Replace a kas.service that kas did not write
     #[arg(long)]
     force: bool,
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 use serde_json::json;
 
@@ -35,7 +35,15 @@ struct Daemon {
 /// Stops the daemon and waits until it is gone.
 pub(super) fn stop(mut context: Context<'_>) -> Result<u8, Error> {
     let paths = &context.paths;
-    let found = find(|| listener(&paths.socket))?;
+    let found = match find(|| listener(&paths.socket)) {
+        // What takes no connection is named by its lock.
+        Err(Error::Client(client::Error::Hangs { socket, .. })) => {
+            let pid = find(|| lock_holder(&paths.lock)).ok().flatten().map(|it| it.pid);
+            let pid = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+            return Err(client::Error::Hangs { socket, pid }.into());
+        }
+        found => found?,
+    };
     let found = if found.is_some() { found } else { find(|| lock_holder(&paths.lock))? };
     let Some(daemon) = found else { return not_running(&context) };
     answers(&context, &daemon)?;
@@ -47,7 +55,7 @@ pub(super) fn stop(mut context: Context<'_>) -> Result<u8, Error> {
     Ok(code::OK)
 }
 
-/// Makes sure that the daemon can hear a signal: one that was stopped would end as soon as it is woken, unexpected by whoever does that.
+/// Makes sure that the daemon can hear a signal: one that was stopped would end as soon as it is woken, unexpected by the operator who wakes it.
 fn answers(context: &Context<'_>, daemon: &Daemon) -> Result<(), Error> {
     let client = &context.client;
     match run_beside(client, async { Ok(client.get("/v1/ping").await?) }) {
@@ -91,12 +99,12 @@ fn is_halted(pid: Pid) -> bool {
     state.is_some_and(|state| matches!(state, 'T' | 't'))
 }
 
-/// The process that `who` names, if it still does once that process cannot be mistaken for another any more: its end would have closed
+/// The process that `named` names, if it still does once that process cannot be mistaken for another any more: its end would have closed
 /// the socket and let go of the lock.
-fn find(who: impl Fn() -> Result<Option<Pid>, Error>) -> Result<Option<Daemon>, Error> {
-    let Some(pid) = who()? else { return Ok(None) };
+fn find(named: impl Fn() -> Result<Option<Pid>, Error>) -> Result<Option<Daemon>, Error> {
+    let Some(pid) = named()? else { return Ok(None) };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
-    Ok((who()? == Some(pid)).then_some(Daemon { pid, handle }))
+    Ok((named()? == Some(pid)).then_some(Daemon { pid, handle }))
 }
 
 /// The process that holds the daemon's lock: it wrote its id into it. For a daemon whose socket is elsewhere or was removed. The id counts in
@@ -133,28 +141,37 @@ fn elsewhere(which: &str) -> Error {
     Error::failed("other_pid_namespace", message)
 }
 
-/// The process that listens at `socket`, as the kernel names it.
+/// The process that listens at `socket`, as the kernel names it. Where so many connections wait that none is taken in, it hangs.
 fn listener(socket: &Path) -> Result<Option<Pid>, Error> {
-    let stream = match UnixStream::connect(socket) {
+    let stream = match connect_now(socket) {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Ok(None);
+        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+        Err(Errno::AGAIN) => return Err(client::Error::Hangs { socket: socket.to_owned(), pid: None }.into()),
+        Err(error) => {
+            return Err(client::Error::Connect { socket: socket.to_owned(), error: error.into() }.into());
         }
-        Err(error) => return Err(client::Error::Connect { socket: socket.to_owned(), error }.into()),
     };
     check_peer(&stream).map_err(|error| client::Error::Connect { socket: socket.to_owned(), error })?;
     let pid = peer_cred(&stream)?.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     pid.map(Some).ok_or_else(|| elsewhere(&format!("at {}", socket.display())))
 }
 
-/// Nobody listens. A process that the pid file names may be anything, so it is named and left alone.
+/// Connects without waiting for room among the connections that wait (unix(7), EAGAIN).
+fn connect_now(socket: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&stream, &SocketAddrUnix::new(socket)?)?;
+    Ok(stream)
+}
+
+/// No process listens. A process that the pid file names may be anything, so it is named and left alone.
 fn not_running(context: &Context<'_>) -> Result<u8, Error> {
     let file = &context.paths.pid_file;
     if let Some(pid) = recorded(file) {
         if test_kill_process(pid).is_ok() {
             let (pid, socket) = (pid.as_raw_nonzero(), context.paths.socket.display());
             let message =
-                format!("nobody answers at {socket}; process {pid} of {} is left alone", file.display());
+                format!("no daemon answers at {socket}; process {pid} of {} is left alone", file.display());
             return Err(Error::failed("not_proven", message));
         }
         forget(file, pid)?;
@@ -207,13 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn does_not_wait_for_a_process_that_takes_no_connections() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let socket = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect_now(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, Errno::AGAIN, "after {}", waiting.len());
+        let error = listener(&path).unwrap_err();
+        assert!(matches!(error, Error::Client(client::Error::Hangs { .. })), "{error:?}");
+    }
+
+    #[test]
     fn finds_the_process_that_holds_the_lock() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("lock");
         let found = || find(|| lock_holder(&path)).map(|daemon| daemon.map(|it| it.pid));
         assert_eq!(found().unwrap(), None);
         record(&path, getpid()).unwrap();
-        assert_eq!(found().unwrap(), None, "nobody holds it");
+        assert_eq!(found().unwrap(), None, "no process holds it");
         let held = fs::File::open(&path).unwrap();
         flock(&held, FlockOperation::LockExclusive).unwrap();
         assert_eq!(found().unwrap(), Some(getpid()));

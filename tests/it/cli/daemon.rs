@@ -127,7 +127,14 @@ fn a_day_with(backend: &str) {
     for said in [too_long.stderr, kas("wait big").stdout, kas("logs big").stderr, kas("ps -a").stdout] {
         assert!(said.contains("rgument list too long") || said.contains("are too large"), "{said}");
     }
-    assert_eq!(kas("stop echo").code, Some(7), "it does not run");
+    let over = kas("stop echo");
+    assert_eq!(
+        (over.code, over.stdout.starts_with("echo is over: stopped (SIG")),
+        (Some(0), true),
+        "{over:?}"
+    );
+    let over = kas("stop echo --json");
+    assert_eq!((over.code, &over.json()["state"]), (Some(0), &json!("stopped")), "{over:?}");
     assert_eq!(kas(&format!("rm {}", new["id"].as_str().unwrap())).code, Some(0));
     assert_eq!(kas(&format!("logs {}", new["id"].as_str().unwrap())).code, Some(3));
     assert!(kas("rm --ended --json").json()["deleted"].as_u64().unwrap() > 0);
