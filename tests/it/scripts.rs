@@ -9,13 +9,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Done, eventually};
 
-/// Two tests that end, two that never do, and two behind them.
+/// Three tests that end, two that never do, and two behind them. With two threads the second of those that hang begins when all before it
+/// are told; then the limit is over, for timeout(1) takes the signal of its own clock from the test.
 const FIXTURE: &str = r#"
 #[test] fn a_passes() {}
 #[test] fn b_fails() { panic!("why") }
 #[test] fn c_is_ignored_no() {}
 #[test] fn d_hangs() { loop { std::thread::park() } }
-#[test] fn e_hangs() { loop { std::thread::park() } }
+#[test] fn e_hangs() {
+    let timeout = std::os::unix::process::parent_id().to_string();
+    assert!(std::process::Command::new("kill").args(["-ALRM", &timeout]).status().unwrap().success());
+    loop { std::thread::park() }
+}
 #[test] fn f_waits_its_turn() {}
 #[test] fn g_waits_its_turn() {}
 "#;
@@ -60,13 +65,13 @@ fn a_cut_step_counts_what_ran_and_names_what_did_not() {
     compile(temp.path(), "whole", "#[test] fn is_whole() {}");
     compile(temp.path(), "fixture", FIXTURE);
     fs::write(temp.path().join("cargo.sh"), CARGO).unwrap();
-    let steps = "step first true\ntests cut 3s cargo bash \"$LOGS/cargo.sh\"\nstep after true";
+    let steps = "step first true\ntests cut 5m cargo bash \"$LOGS/cargo.sh\"\nstep after true";
     let done = Done::of(script(temp.path(), steps));
     assert_eq!(done.code, Some(1), "{done:?}");
     assert_eq!(last_line(&done), "3 passed, 3 failed", "{}", done.stdout);
     let ran = "cut: these tests ran and did not come to an end:\n    d_hangs\n    e_hangs\n";
     let unrun = "cut: these 2 tests were not run:\n    f_waits_its_turn\n    g_waits_its_turn\n";
-    for said in ["cut: cut after 3s\n", ran, unrun, "test b_fails ... FAILED", "after          ok"] {
+    for said in ["cut: cut after 5m\n", ran, unrun, "test b_fails ... FAILED", "after          ok"] {
         assert!(done.stdout.contains(said), "{said}:\n{}", done.stdout);
     }
     assert!(!done.stdout.contains("steps that were not run"), "{}", done.stdout);
@@ -96,7 +101,8 @@ fn reporters_lines_are_counted_like_libtests() {
     let said = "kas-test listed x > one\nkas-test listed x > two\nkas-test listed x > three\nkas-test listed x > four\n\
         kas-test began x > one\nkas-test passed x > one\nkas-test began x > two\nkas-test failed x > two\nkas-test began x > three\n";
     fs::write(temp.path().join("said"), said).unwrap();
-    let steps = "tests cut 1s events bash -c 'cat \"$0\"; exec tail -f /dev/null' \"$LOGS/said\"";
+    let steps =
+        "tests cut 5m events bash -c 'cat \"$0\"; kill -ALRM $PPID; exec tail -f /dev/null' \"$LOGS/said\"";
     let done = Done::of(script(temp.path(), steps));
     assert_eq!((done.code, last_line(&done)), (Some(1), "1 passed, 2 failed"), "{}", done.stdout);
     for said in ["come to an end:\n    x > three\n", "these 1 tests were not run:\n    x > four\n"] {
