@@ -21,7 +21,7 @@ pub(super) const MAX_LISTED: usize = 10_000;
 pub(super) struct Context<'a> {
     pub(super) global: Global,
     pub(super) paths: Paths,
-    /// Where a daemon listens that nobody told anything.
+    /// Where a daemon without a configuration listens.
     pub(super) default_socket: PathBuf,
     pub(super) cwd: PathBuf,
     pub(super) client: Client,

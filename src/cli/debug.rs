@@ -30,7 +30,7 @@ pub struct DebugArgs {
 enum DebugCommand {
     /// Show what a recorded tmux control stream says, an event a line
     Replay(ReplayArgs),
-    /// Show a terminal's stream as the state that a viewer is sent who comes late
+    /// Show a terminal's stream as the state that a late viewer is sent
     Screen(screen::ScreenArgs),
     /// Check that records, directories, processes and windows agree, and say which promise is broken
     Fsck(fsck::FsckArgs),

@@ -48,7 +48,7 @@ impl Error {
         Self::Failed { message: message.into(), reason }
     }
 
-    /// Whether the reader of our output went away, which is nobody's fault.
+    /// Whether the reader of our output went away, which is no fault.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::error::Error;
 use super::filter::{Filter, Policy};
 use super::output::{code, harmless, harmless_json};
+use super::signals::or_signal;
 use super::tty;
 use crate::client::{End, Error as ClientError, Mode, Run, Seen, Watch};
 use crate::terminal::{Plain, TextPiece};
@@ -34,7 +35,11 @@ pub(super) struct Args {
     lines: Option<usize>,
 }
 
-pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Error> {
+pub(super) async fn run(args: Args, context: Context<'_>) -> Result<u8, Error> {
+    or_signal(show(args, context)).await
+}
+
+async fn show(args: Args, mut context: Context<'_>) -> Result<u8, Error> {
     let run = context.find_run(&args.name).await?;
     if context.global.json {
         return as_json(&run, args.follow, &mut context).await;
@@ -143,7 +148,7 @@ pub(super) async fn follow(
     loop {
         let seen = tokio::select! {
             seen = watch.next() => seen?,
-            // A question without an end of line waits for an answer, and so would whoever reads this.
+            // A question without an end of line waits for an answer, and so would its reader.
             () = sleep(SHOW_AFTER), if printer.holds_back() => {
                 printer.show_unfinished()?;
                 continue;
@@ -163,7 +168,7 @@ pub(super) async fn follow(
                 }
             }
             // A screen in the middle of a text would repeat what stands there already.
-            Seen::Snapshot(bytes) if nothing_yet || printer.is_raw() => {
+            Seen::Snapshot(bytes) if nothing_yet || printer.shows_bytes() => {
                 nothing_yet = false;
                 printer.print(&bytes)?;
                 printer.go_live()?;
@@ -236,11 +241,18 @@ impl Form {
         }
     }
 
-    /// The last line, or what makes the terminal again one that shows lines.
-    fn end(&mut self, out: &mut Vec<u8>) {
-        self.unfinished(out);
+    /// Of what was let through, only this reached the terminal.
+    fn shown_only(&mut self, bytes: &[u8]) {
         if let Self::Bytes(filter) = self {
-            out.extend(filter.undo());
+            filter.shown_only(bytes);
+        }
+    }
+
+    /// What makes the terminal again one that shows lines.
+    fn undo(&mut self) -> Vec<u8> {
+        match self {
+            Self::Bytes(filter) => filter.undo(),
+            Self::Lines { .. } => Vec::new(),
         }
     }
 }
@@ -254,7 +266,8 @@ fn rest(shown: &str, line: &str, filter: &mut Filter, out: &mut Vec<u8>) {
     filter.feed(rest.as_bytes(), out);
 }
 
-/// Writes output to stdout in some form; at first, if so wished, only its last lines.
+/// Writes output to stdout in some form; at first, if so wished, only its last lines. However its use ends, what is held back is written
+/// and the terminal made again one that shows lines.
 pub(super) struct Printer {
     form: Form,
     tail: Option<Tail>,
@@ -265,7 +278,7 @@ impl Printer {
         Self { form, tail: last_lines.map(Tail::new) }
     }
 
-    const fn is_raw(&self) -> bool {
+    const fn shows_bytes(&self) -> bool {
         matches!(self.form, Form::Bytes(_))
     }
 
@@ -298,35 +311,61 @@ impl Printer {
 
     /// From here on everything is printed; before it, the last lines so far.
     fn go_live(&mut self) -> io::Result<()> {
-        self.tail.take().map_or(Ok(()), |tail| tty::write(&tail.into_bytes()))
+        let Some(tail) = self.tail.take() else { return Ok(()) };
+        let bytes = tail.into_bytes();
+        self.form.shown_only(&bytes);
+        tty::write(&bytes)
     }
 
+    /// The last line, and the end of it all.
     fn end(&mut self) -> io::Result<()> {
-        let mut text = Vec::new();
-        self.form.end(&mut text);
-        self.write(&text)?;
-        self.go_live()
+        self.show_unfinished()?;
+        self.go_live()?;
+        let undo = self.form.undo();
+        self.write(&undo)
     }
 }
 
-/// The last lines of a text; as large as those lines, and a transcript is limited.
+impl Drop for Printer {
+    fn drop(&mut self) {
+        // An error was told by the call that met it first, or the command ends for another reason.
+        self.end().unwrap_or_default();
+    }
+}
+
+/// The last lines of a text; as large as those lines, and a transcript is limited. Escape sequences alone, after the last end of line, are
+/// none.
 struct Tail {
     keep: usize,
     lines: VecDeque<Vec<u8>>,
+    /// What the last piece shows: a line only if that is something.
+    text: Filter,
+    shows: bool,
 }
 
 impl Tail {
-    const fn new(keep: usize) -> Self {
-        Self { keep, lines: VecDeque::new() }
+    fn new(keep: usize) -> Self {
+        Self { keep, lines: VecDeque::new(), text: Filter::new(Policy::Text), shows: true }
     }
 
     fn feed(&mut self, text: &[u8]) {
         for piece in text.split_inclusive(|&byte| byte == b'\n') {
             match self.lines.back_mut().filter(|line| !line.ends_with(b"\n")) {
                 Some(line) => line.extend_from_slice(piece),
-                None => self.lines.push_back(piece.to_vec()),
+                None => {
+                    self.shows = false;
+                    self.lines.push_back(piece.to_vec());
+                }
             }
-            if self.lines.len() > self.keep {
+            if !self.shows {
+                let mut shown = Vec::new();
+                self.text.feed(piece, &mut shown);
+                self.shows = !shown.is_empty();
+                if self.shows {
+                    self.text = Filter::new(Policy::Text);
+                }
+            }
+            if self.lines.len() > self.keep + usize::from(!self.shows) {
                 self.lines.pop_front();
             }
         }
@@ -355,5 +394,8 @@ mod tests {
         check(9, b"a\n\nb", b"a\n\nb");
         check(1, b"a\n\n", b"\n");
         check(0, b"a\nb", b"");
+        check(1, b"a\nb\n\x1b[0m", b"b\n\x1b[0m");
+        check(1, b"a\nb\n\r\x1b[2K\x1b[1mc", b"\r\x1b[2K\x1b[1mc");
+        check(2, b"a\n\x1b[0m\n\x1b[?25h", b"a\n\x1b[0m\n\x1b[?25h");
     }
 }

@@ -20,6 +20,7 @@ mod run;
 mod runs;
 mod salvage;
 pub mod schema;
+mod signals;
 mod table;
 mod token;
 mod tty;

@@ -10,6 +10,7 @@ use super::filter::Policy;
 use super::launch::{launch, sentence};
 use super::logs::{Form, Printer, follow};
 use super::output::code;
+use super::signals::or_signal;
 use super::wait::{ended, exit_code, outcome};
 use super::{quote, tty};
 use crate::client::{End, Mode, Run, Watch};
@@ -53,7 +54,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
         return Ok(code::FAILED);
     };
     if args.wait {
-        return wait(run, args.raw, context).await;
+        return or_signal(wait(run, args.raw, context)).await;
     }
     context.print(&run.json, &sentence(&run))?;
     Ok(code::OK)

@@ -38,7 +38,7 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// One run: whether somebody holds it, how it ended, and which bytes of it are there.
+/// One run: whether a shim holds it, how it ended, and which bytes of it are there.
 fn item(instances: &Path, id: InstanceId) -> Value {
     let dir = instances.join(id.to_string());
     let spec = Spec::read(&dir);

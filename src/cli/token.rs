@@ -84,7 +84,7 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
             let token = made["token"].as_str().unwrap_or_default().to_owned();
             context.print(&made, &token)?;
             if let (Some(link), false) = (made["link"].as_str(), context.global.json) {
-                context.remark(&format!("whoever has this link may look: {link}"))?;
+                context.remark(&format!("a browser with this link may look: {link}"))?;
             }
         }
         TokenCommand::List => list(&mut context).await?,

@@ -53,7 +53,7 @@ pub enum ClientError {
     Closed,
     /// The shim speaks another version: it may be followed, and asked for nothing.
     #[error(
-        "its holder is of another kas (protocol {0}, this one speaks {VERSION}): it can be watched, and nothing else"
+        "its shim is of another kas (protocol {0}, this one speaks {VERSION}): it can be watched, and nothing else"
     )]
     ReadOnly(u8),
     /// What came is not the protocol.

@@ -118,7 +118,10 @@ fn attaching_to(backend: &str) {
     // One of the keys goes to the program; two leave it.
     screen.type_in("\x1c\x1c");
     screen.until("kas: detached");
-    assert_eq!(screen.end(&before).0, Some(0));
+    let (code, shown) = screen.end(&before);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("\x1b]8;;\x1b\\"), "a link that is open is ended: {shown:?}");
+    assert!(!shown.contains("may not have reached"), "{shown:?}");
     // It goes on, and shows what was there.
     let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
     screen.until("got héllo");
@@ -217,6 +220,8 @@ fn an_attached_terminal_is_left_when_the_daemon_hangs() {
     let (mut screen, before) = attached(&daemon, &demo, &["echo"]);
     screen.until("ready");
     let halted = daemon.halt();
+    screen.type_in("unread");
+    screen.until("6 bytes that were typed may not have reached the program");
     screen.until("the daemon does not answer");
     assert_eq!(screen.end(&before).0, Some(6));
     let mut late = Screen::run(daemon.home.command(&demo, &["attach", "echo"]), 80, 24);
@@ -224,6 +229,107 @@ fn an_attached_terminal_is_left_when_the_daemon_hangs() {
     late.until("the daemon does not answer");
     assert_eq!(late.end(&before).0, Some(6));
     drop(halted);
+}
+
+/// Attached to a run that reads nothing before there is a file `go`, and then so many bytes into `typed`.
+fn attached_to_a_busy_program(daemon: &Daemon, demo: &Path, bytes: usize) -> (Screen, Termios) {
+    let script = format!(
+        "stty raw -echo; echo up; while ! test -e go; do sleep 0.05; done; head -c {bytes} >typed; echo over; exec tail -f /dev/null"
+    );
+    let run = daemon.home.kas_in(demo, &["run", "--json", "--", &script]).json();
+    let (mut screen, before) = attached(daemon, demo, &[run["id"].as_str().unwrap()]);
+    screen.until("up");
+    (screen, before)
+}
+
+#[test]
+fn what_a_busy_program_is_typed_arrives_whole() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let text: String = ('!'..='z').filter(|c| *c != '\\').cycle().take(3_000_000).collect();
+    let (mut screen, before) = attached_to_a_busy_program(&daemon, &demo, text.len());
+    screen.type_in(&text);
+    fs::write(demo.join("go"), "").unwrap();
+    screen.until("over");
+    assert!(fs::read_to_string(demo.join("typed")).unwrap() == text, "another text arrived");
+    screen.type_in("\x1c\x1c");
+    screen.until("kas: detached");
+    let (code, shown) = screen.end(&before);
+    assert_eq!((code, shown.contains("may not have reached")), (Some(0), false), "{shown:?}");
+}
+
+#[test]
+fn a_program_that_reads_nothing_can_be_left_and_what_it_did_not_read_is_told() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let (mut screen, before) = attached_to_a_busy_program(&daemon, &demo, 1);
+    screen.type_in(&"x".repeat(5 << 20));
+    screen.until("\x07");
+    screen.type_in("\x1c\x1c");
+    screen.until("bytes that were typed may not have reached the program");
+    screen.until("kas: detached");
+    assert_eq!(screen.end(&before).0, Some(0));
+}
+
+/// What it leaves on a terminal, and goes on.
+const LEAVES: &str =
+    r"printf '\033[?25l\033[?1049h\033[?2026h\033]8;;http://x\007begun'; exec tail -f /dev/null";
+/// What undoes that.
+const UNDONE: &str = "\x1b[?2026l\x1b]8;;\x1b\\\x1b[?1049l\x1b[?25h";
+
+#[test]
+fn what_a_program_set_is_undone_however_its_watching_ends() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let id = daemon.home.kas_in(&demo, &["run", "--json", "--", LEAVES]).json()["id"].clone();
+    let follow = &["logs", "-f", id.as_str().unwrap()][..];
+    let run = &["run", "--wait", "--", LEAVES][..];
+    let watched = |words: &[&str]| {
+        let mut screen = Screen::run(daemon.home.command(&demo, words), 80, 24);
+        screen.until("begun");
+        screen
+    };
+    let signals = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)];
+    for ((signal, code), words) in signals.into_iter().zip([follow, run, follow, run]) {
+        let screen = watched(words);
+        let before = screen.modes();
+        screen.signal(signal);
+        let (ended, shown) = screen.end(&before);
+        assert!(ended == Some(code) && shown.ends_with(UNDONE), "{words:?} {ended:?}: {shown:?}");
+    }
+    let mut watching = [watched(follow), watched(run)];
+    let _halted = daemon.halt();
+    for screen in &mut watching {
+        screen.until(UNDONE);
+        screen.until("the daemon does not answer");
+    }
+    for screen in watching {
+        let before = screen.modes();
+        assert_eq!(screen.end(&before).0, Some(6));
+    }
+}
+
+#[test]
+fn the_last_lines_on_a_terminal_are_those_that_show_something() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    for (script, expect) in [
+        (r"printf 'a\n\033[?25lb\n\033[31m'", "\x1b[?25lb\n\x1b[31m\x1b[0m\x1b[?25h"),
+        // What is not shown is not undone, for that would move the cursor.
+        (r"printf '\033[?1049ha\nb\n'", "b\n"),
+    ] {
+        let id = daemon.home.kas_in(&demo, &["run", "--json", "--", script]).json()["id"].clone();
+        let id = id.as_str().unwrap();
+        assert_eq!(daemon.home.kas_in(&demo, &["wait", id]).code, Some(0));
+        for words in [&["logs", "-n", "1", id][..], &["logs", "-f", "-n", "1", id]] {
+            let screen = Screen::run(daemon.home.command(&demo, words), 80, 24);
+            let before = screen.modes();
+            let (code, shown) = screen.end(&before);
+            // Each of the two terminals makes an end of line of a newline.
+            let shown = shown.replace("\r\n", "\n").replace("\r\n", "\n");
+            assert_eq!((code, shown.as_str()), (Some(0), expect), "{words:?}");
+        }
+    }
 }
 
 #[test]
