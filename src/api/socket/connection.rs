@@ -276,7 +276,7 @@ impl<D: Desk> Connection<D> {
     pub(super) async fn tell_events(&mut self, handle: u32, last: i64) {
         let events = match self.desk.events_after(last, EVENTS_AT_ONCE).await {
             Ok(events) => events,
-            Err(refusal) => return self.outbox.push_back(frame::error(&refusal, Some("events"))),
+            Err(refusal) => return self.outbox.push_back(frame::error(&refusal, Some("events"), None)),
         };
         let concerning = events.iter().filter(|event| self.desk.concerns(event));
         self.outbox.extend(concerning.map(frame::event));

@@ -164,12 +164,15 @@ pub(super) fn event(it: &StoredEvent) -> Message {
     text(&Value::Object(object))
 }
 
-/// Something the client asked cannot be.
-pub(super) fn error(refusal: &Refusal, channel: Option<&str>) -> Message {
+/// Something the client asked cannot be. `request` is the type of the text frame in which it asked.
+pub(super) fn error(refusal: &Refusal, channel: Option<&str>, request: Option<&str>) -> Message {
     let facts = serde_json::to_value(wire::ErrorFacts::of(refusal));
     let mut object = facts.ok().and_then(|facts| facts.as_object().cloned()).unwrap_or_default();
     object.insert("type".into(), "error".into());
     object.insert("channel".into(), channel.into());
+    if let Some(request) = request {
+        object.insert("request".into(), request.into());
+    }
     text(&Value::Object(object))
 }
 

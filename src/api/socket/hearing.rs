@@ -30,16 +30,16 @@ type Failure = (Refusal, Option<String>);
 
 impl<D: Desk> Connection<D> {
     pub(super) async fn hear(&mut self, message: Message) {
-        let failure = match message {
+        let (request, failure) = match message {
             Message::Text(text) => match frames::parse(&text) {
-                Ok(said) => self.obey(said).await.err(),
-                Err(failure) => Some(failure),
+                Ok(said) => (Some(said.word()), self.obey(said).await.err()),
+                Err(failure) => (None, Some(failure)),
             },
-            Message::Binary(bytes) => self.typed_binary(&bytes).err(),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
+            Message::Binary(bytes) => (None, self.typed_binary(&bytes).err()),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => (None, None),
         };
         if let Some((refusal, channel)) = failure {
-            self.outbox.push_back(frame::error(&refusal, channel.as_deref()));
+            self.outbox.push_back(frame::error(&refusal, channel.as_deref(), request));
         }
     }
 
@@ -205,10 +205,10 @@ impl<D: Desk> Connection<D> {
             Ok(Some(first)) => self.deliver(terminal, first),
             Ok(None) => {}
             Err(refusal) => {
-                let waiting = self.inputs.waiting(terminal);
                 let pty = self.pty(handle)?;
                 pty.input_closed = true;
-                return Err(refusal.detail("accepted", waiting + pty.taken));
+                let (first, taken) = (pty.first_handle, pty.taken);
+                return Err(refusal.detail("accepted", self.inputs.waiting(terminal, first) + taken));
             }
         }
         self.own(handle, terminal);
@@ -293,7 +293,7 @@ impl<D: Desk> Connection<D> {
         pty.resizing = false;
         let (name, terminal, newer) = (pty.name(), pty.terminal, pty.wish != Some(size));
         if let Err(refusal) = answer {
-            self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
+            self.outbox.push_back(frame::error(&refusal, Some(&name.to_string()), Some("pty.resize")));
         } else if newer && owners.owns(terminal, subscriber) {
             self.apply_wish(handle);
         }
@@ -320,7 +320,9 @@ impl<D: Desk> Connection<D> {
         let name = pty.name();
         match answer {
             Ok(()) => self.apply_theme(handle),
-            Err(refusal) => self.outbox.push_back(frame::error(&refusal, Some(&name.to_string()))),
+            Err(refusal) => {
+                self.outbox.push_back(frame::error(&refusal, Some(&name.to_string()), Some("pty.colours")))
+            }
         }
     }
 }

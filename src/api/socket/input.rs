@@ -54,9 +54,10 @@ impl Inputs {
         Ok((queue.pieces.len() == 1).then(|| queue.pieces[0].bytes.clone()))
     }
 
-    /// Bytes that wait for a program, the piece that is being delivered among them.
-    pub(super) fn waiting(&self, id: TerminalId) -> usize {
-        self.queues.get(&id).map_or(0, |queue| queue.waiting - PIECE * queue.pieces.len())
+    /// Bytes typed on the subscription `first` and later ones that wait for a program, the piece that is being delivered among them.
+    pub(super) fn waiting(&self, id: TerminalId, first: u32) -> usize {
+        let pieces = self.queues.get(&id).into_iter().flat_map(|queue| &queue.pieces);
+        pieces.filter(|piece| piece.handle >= first).map(|piece| piece.bytes.len()).sum()
     }
 
     /// The first piece was delivered. Answers it, and the next bytes.
@@ -104,7 +105,11 @@ mod unit {
         assert_eq!(inputs.push(b, piece(b"3")), Ok(Some(bytes(b"3"))));
         assert_eq!(inputs.push(b, piece(b"")), Ok(None));
         assert!(inputs.push(b, zeros(TERMINAL_LIMIT)).is_err());
-        assert_eq!((inputs.waiting(a), inputs.waiting(b), inputs.waiting(TerminalId::Pane(3))), (2, 1, 0));
+        let waiting = |id| inputs.waiting(id, 1);
+        assert_eq!(
+            (waiting(a), waiting(b), waiting(TerminalId::Pane(3)), inputs.waiting(a, 2)),
+            (2, 1, 0, 0)
+        );
         assert_eq!(inputs.delivered(a), (Some(piece(b"1")), Some(bytes(b"2"))));
         assert_eq!(inputs.delivered(a), (Some(piece(b"2")), None));
         assert_eq!(inputs.delivered(b), (Some(piece(b"3")), None));

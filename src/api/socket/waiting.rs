@@ -73,7 +73,7 @@ impl<D: Desk> Connection<D> {
                 if let Some(pty) = self.handles.get(&name).copied().and_then(|handle| self.pty(handle).ok()) {
                     pty.input_closed = true;
                 }
-                self.outbox.push_back(frame::error(&refusal, Some(&name.to_string())));
+                self.outbox.push_back(frame::error(&refusal, Some(&name.to_string()), None));
             }
             Done::Resized(handle, size, answer) => self.resized(handle, size, answer),
             Done::ThemeTold(handle, answer) => self.theme_told(handle, answer),

@@ -128,6 +128,21 @@ pub(in crate::api) enum Said {
     Ping(Ping),
 }
 
+impl Said {
+    /// The `type` of the frame.
+    pub(in crate::api) fn word(&self) -> &'static str {
+        match self {
+            Self::Subscribe(_) => "subscribe",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Input(_) => "pty.input",
+            Self::Resize(_) => "pty.resize",
+            Self::Colours(_) => "pty.colours",
+            Self::Ack(_) => "pty.ack",
+            Self::Ping(_) => "ping",
+        }
+    }
+}
+
 /// What can be told of any frame, however wrong the rest is.
 #[derive(Default, Deserialize)]
 struct Outline {

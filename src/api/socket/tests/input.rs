@@ -55,6 +55,55 @@ async fn after_a_refusal_nothing_follows_until_the_client_subscribes_again() {
 }
 
 #[tokio::test]
+async fn what_was_typed_before_the_client_left_is_not_among_what_is_still_to_be_confirmed() {
+    const PIECE: usize = 32 << 10;
+    let (mut server, mut client, blocked) = busy().await;
+    let wish = || json!({ "mode": "interactive", "confirm_input": true });
+    client.subscribe(PANE, wish()).await;
+    for _ in 0..4 {
+        client.socket.send(typed(1, &[b'o'; PIECE])).await.unwrap();
+    }
+    client.send(json!({ "type": "unsubscribe", "channel": PANE })).await;
+    client.subscribe(PANE, wish()).await;
+    for _ in 0..4 {
+        client.socket.send(typed(2, &[b'n'; PIECE])).await.unwrap();
+    }
+    let error = client.text().await;
+    assert_eq!(error["details"], json!({ "reason": "input_full", "accepted": 3 * PIECE }));
+    goes_on(&server, &blocked);
+    for letter in *b"oooonnn" {
+        let said = server.said().await;
+        assert_eq!((said.len(), said.as_bytes()[7]), ("input \"\"".len() + PIECE, letter));
+    }
+    let mut taken = 0;
+    while taken < 3 * PIECE as u64 {
+        taken += client.text().await["bytes"].as_u64().unwrap();
+    }
+    assert_eq!(taken, 3 * PIECE as u64);
+    client.barrier().await;
+}
+
+#[tokio::test]
+async fn an_error_names_the_type_of_the_frame_that_it_answers() {
+    let (_server, mut client, _blocked) = busy().await;
+    client.subscribe(PANE, json!({ "mode": "view" })).await;
+    let frames = [
+        json!({ "type": "subscribe", "channel": PANE, "from": 9 }),
+        json!({ "type": "unsubscribe", "channel": "pty:pane:9" }),
+        json!({ "type": "pty.input", "channel": PANE, "data": "x" }),
+        json!({ "type": "pty.resize", "channel": PANE, "cols": 0, "rows": 0 }),
+        json!({ "type": "pty.ack", "channel": "pty:pane:9", "offset": 0 }),
+    ];
+    for frame in frames {
+        client.send(frame.clone()).await;
+        let error = client.text().await;
+        assert_eq!((&error["type"], &error["request"]), (&json!("error"), &frame["type"]));
+    }
+    client.socket.send(typed(1, b"x")).await.unwrap();
+    assert_eq!(client.text().await.get("request"), None, "a binary frame has no type");
+}
+
+#[tokio::test]
 async fn after_a_loss_nothing_follows_either() {
     let mut server = Server::start().await;
     server.terminal(1, 100);
