@@ -3,14 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { ACK_BYTES, Channel, type ChannelState, type Size } from '../src/stream/channel';
 import { decodeFrame, Kind } from '../src/stream/frame';
 import type { ClientMessage, Exit, Subscribed } from '../src/stream/message';
-import { NOTHING_TYPED, PIECE_BYTES, WAITING_LIMIT_BYTES, WINDOW_BYTES, type TypingState } from '../src/stream/typing';
+import { FRAME_COST_BYTES, NOTHING_TYPED, PIECE_BYTES, Typing, WAITING_LIMIT_BYTES, WINDOW_BYTES, type TypingState } from '../src/stream/typing';
 
 const NAME = 'pty:task:A';
 const COLOURS = { foreground: '#000001', background: '#000002', cursor: '#000003', palette: [] };
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** A channel whose screen, wire and states are written down. */
-function setup(size: Size | null = { cols: 80, rows: 24 }) {
+function setup(size: Size | null = { cols: 80, rows: 24 }, typings = new Typing()) {
   const drawn: string[] = [];
   const sent: ClientMessage[] = [];
   const coloured: ClientMessage[] = [];
@@ -32,7 +32,7 @@ function setup(size: Size | null = { cols: 80, rows: 24 }) {
     changed: (state) => states.push(state.at),
     typing: (state) => (typing = state),
     notice: (said) => notices.push(said),
-  });
+  }, typings);
   const take = <T>(list: T[]): T[] => list.splice(0);
   const frame = (kind: Kind, handle: number, offset: number, data: string) =>
     channel.onFrame({ kind, handle, offset, payload: new TextEncoder().encode(data) });
@@ -139,7 +139,7 @@ describe('the first subscription', () => {
   test('that is refused says why and does not ask again', () => {
     const it = setup();
     it.channel.subscribe();
-    it.channel.onError({ type: 'error', code: 'not_found', message: 'no such run', channel: NAME });
+    it.channel.onError({ type: 'error', code: 'not_found', message: 'no such run', channel: NAME, request: 'subscribe' });
     expect(it.channel.state).toEqual({ at: 'refused', message: 'no such run' });
     it.sent();
     it.channel.subscribe();
@@ -148,7 +148,7 @@ describe('the first subscription', () => {
 });
 
 describe('errors', () => {
-  const error = (code: string) => ({ type: 'error', code, message: `${code}!`, channel: NAME }) as const;
+  const error = (code: string, request?: string) => ({ type: 'error', code, message: `${code}!`, channel: NAME, ...(request ? { request } : {}) }) as const;
 
   test('of a living terminal are shown, but not that it has ended', () => {
     const it = live();
@@ -162,15 +162,30 @@ describe('errors', () => {
     const it = setup();
     it.channel.subscribe();
     it.sent();
-    it.channel.onError(error('forbidden'));
+    it.channel.onError(error('forbidden', 'subscribe'));
     expect(it.sent()).toMatchObject([{ type: 'subscribe', mode: 'view' }]);
     it.subscribed();
     it.channel.input(new Uint8Array(1));
     expect([it.binary, it.typing()]).toEqual([[], NOTHING_TYPED]);
     it.channel.disconnected();
     it.channel.subscribe();
-    it.channel.onError(error('forbidden'));
+    it.channel.onError(error('forbidden', 'subscribe'));
     expect(it.channel.state.at).toBe('refused');
+  });
+
+  test('of earlier frames do not end a channel that subscribes anew, nor make it a view, nor start it over', () => {
+    const it = live();
+    it.output(0, 'hello');
+    it.output(100, 'damaged');
+    expect(it.channel.state.at).toBe('subscribing');
+    it.sent();
+    it.drawn();
+    const earlier = ['conflict', 'unavailable', 'invalid_request', 'forbidden', 'not_found'];
+    for (const code of earlier) for (const request of [undefined, 'pty.resize', 'pty.colours', 'pty.ack']) it.channel.onError(error(code, request));
+    expect([it.channel.state.at, it.channel.mode, it.sent(), it.drawn()]).toEqual(['subscribing', 'interactive', [], []]);
+    it.subscribed({ handle: 2, offset: 5 });
+    expect(it.channel.state).toEqual({ at: 'live', handle: 2 });
+    expect(it.notices).toContain('unavailable!');
   });
 });
 
@@ -196,7 +211,7 @@ describe('coming back', () => {
     it.channel.subscribe();
     it.sent();
     it.drawn();
-    it.channel.onError({ type: 'error', code: 'invalid_request', message: 'beyond the end', channel: NAME });
+    it.channel.onError({ type: 'error', code: 'invalid_request', message: 'beyond the end', channel: NAME, request: 'subscribe' });
     expect(it.drawn()).toEqual(['reset']);
     expect(it.sent()).toEqual([{ type: 'subscribe', channel: NAME, mode: 'interactive', confirm_input: true, cols: 80, rows: 24 }]);
     it.subscribed({ handle: 2, offset: 2 });
@@ -450,6 +465,75 @@ describe('input', () => {
   });
 });
 
+test.each([['input_full', 4, 4, 'two ', 0], ['input_lost', undefined, 0, 'one two ', 8]])(
+  'what is %s while a new subscription is under way is kept as not sent',
+  (reason, accepted, flying, preview, unsure) => {
+    const it = live();
+    for (const part of ['one ', 'two ']) it.channel.input(new TextEncoder().encode(part));
+    it.output(100, 'damaged');
+    it.sent();
+    const details = { reason, ...(accepted === undefined ? {} : { accepted }) };
+    it.channel.onError({ type: 'error', code: 'unavailable', message: 'no', channel: NAME, details });
+    expect([it.channel.state.at, it.sent()]).toEqual(['subscribing', []]);
+    it.subscribed({ handle: 2 });
+    expect(it.typing()).toMatchObject({ flying, waiting: 0, held: { preview, unsure } });
+  },
+);
+
+describe('a view that is left', () => {
+  const bytes = (data: string): Uint8Array => new TextEncoder().encode(data);
+  const settle = (): Promise<void> => new Promise((done) => setTimeout(done));
+
+  test('lets what was typed go on, draws nothing, and is over when all is taken', async () => {
+    const it = live();
+    const paste = 'x'.repeat(2 * WINDOW_BYTES);
+    it.channel.input(bytes(paste));
+    let over = 0;
+    it.channel.outlive(() => (over += 1));
+    await settle();
+    it.output(0, 'unseen');
+    expect([it.drawn(), it.sent(), over]).toEqual([[], [{ type: 'pty.ack', channel: NAME, offset: 6 }], 0]);
+    let got = '';
+    for (let round = 0; over === 0 && round < 100; round += 1) {
+      got += it.typed().join('');
+      it.channel.onInputTaken(PIECE_BYTES);
+    }
+    expect([got === paste, over]).toEqual([true, 1]);
+  });
+
+  test.each([['the connection breaks', true], ['the program ends', false]])('is over when %s, and tells what it keeps', async (_, kept) => {
+    const it = live();
+    it.channel.input(bytes('typed'));
+    const held: unknown[] = [];
+    it.channel.outlive((what) => held.push(what));
+    await settle();
+    expect(held).toEqual([]);
+    if (kept) it.channel.disconnected();
+    else it.exit(0);
+    expect(held).toEqual([kept ? { keys: 1, bytes: 5, unsure: 5, preview: 'typed' } : null]);
+  });
+
+  test('gives what it keeps, and what is on its way, to the next view of its terminal', async () => {
+    const typing = new Typing();
+    const first = setup(null, typing);
+    first.channel.subscribe();
+    first.subscribed();
+    first.channel.input(bytes('a'));
+    first.channel.silence(true);
+    first.channel.input(bytes('b'));
+    let over = 0;
+    first.channel.outlive(() => (over += 1));
+    const next = setup(null, typing);
+    next.channel.subscribe();
+    await settle();
+    next.subscribed({ handle: 2 });
+    expect(next.typing()).toMatchObject({ flying: 1, held: { preview: 'b' } });
+    next.channel.onInputTaken(1);
+    next.channel.typing.sendHeld();
+    expect([first.typed(), next.typed(), over]).toEqual([['a'], ['b'], 0]);
+  });
+});
+
 describe('a paste', () => {
   test('goes no faster than it is taken, in order, once, and other typing waits behind it', () => {
     const it = live();
@@ -478,6 +562,55 @@ describe('a paste', () => {
     expect(it.typing().waiting).toBe(WAITING_LIMIT_BYTES);
     it.channel.typing.dropWaiting();
     expect(it.typing()).toEqual({ flying: WINDOW_BYTES, waiting: 0, held: null });
+  });
+
+  test('is counted with what each frame costs the daemon', () => {
+    const it = live();
+    for (let key = 0; key < 3_000; key += 1) it.channel.input(new Uint8Array(1));
+    expect(it.typing().flying).toBe(Math.ceil(WINDOW_BYTES / (1 + FRAME_COST_BYTES)));
+    it.channel.onInputTaken(1);
+    expect(it.binary.length).toBe(Math.ceil(WINDOW_BYTES / (1 + FRAME_COST_BYTES)) + 1);
+  });
+
+  const END = '\x1b[201~';
+  const bracketed = (length: number): Uint8Array => new TextEncoder().encode(`\x1b[200~${'p'.repeat(length)}${END}`);
+
+  test('whose rest is dropped is ended all the same, if it was begun', () => {
+    const it = live();
+    it.channel.input(bracketed(2 * WINDOW_BYTES));
+    it.channel.input(bracketed(100));
+    it.typed();
+    it.channel.typing.dropWaiting();
+    expect(it.typing().waiting).toBe(END.length);
+    it.channel.onInputTaken(WINDOW_BYTES);
+    expect(it.typed()).toEqual([END]);
+
+    it.channel.input(new Uint8Array(WINDOW_BYTES));
+    it.channel.input(bracketed(100));
+    it.channel.typing.dropWaiting();
+    expect(it.typing().waiting).toBe(0);
+  });
+
+  test('whose end is cut in two is ended with what is left of it', () => {
+    const it = live();
+    it.channel.input(bracketed(4 * PIECE_BYTES - END.length - 2));
+    expect(it.typed().join('').endsWith('p\x1b[')).toBe(true);
+    it.channel.typing.dropWaiting();
+    it.channel.onInputTaken(WINDOW_BYTES);
+    expect(it.typed()).toEqual(['201~']);
+  });
+
+  test('that was refused and is dropped is ended, if a part of it was accepted', () => {
+    for (const accepted of [PIECE_BYTES, 0]) {
+      const it = live();
+      it.channel.input(bracketed(2 * WINDOW_BYTES));
+      it.typed();
+      it.channel.onError({ type: 'error', code: 'rate_limited', message: 'full', channel: NAME, details: { reason: 'input_full', accepted } });
+      it.subscribed({ handle: 2 });
+      it.channel.typing.dropHeld();
+      expect(it.typed()).toEqual(accepted === 0 ? [] : [END]);
+      expect(it.typing().held).toBe(null);
+    }
   });
 });
 

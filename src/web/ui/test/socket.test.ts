@@ -113,6 +113,17 @@ describe('socket', () => {
     expect([early.heard, late.heard]).toEqual([['opened'], ['opened']]);
   });
 
+  test('tells a listener that comes while the daemon does not answer, and one that leaves whether another has its place', async () => {
+    const it = setup();
+    await open(it);
+    it.pass(SILENT_AFTER_MS + LOOK_EVERY_MS);
+    const [first, second] = [listener(), listener()];
+    const leaveFirst = it.socket.attach('pty:task:A', first.it);
+    const leaveSecond = it.socket.attach('pty:task:A', second.it);
+    expect([first.heard, second.heard]).toEqual([['opened', 'silent'], ['opened', 'silent']]);
+    expect([leaveFirst(), leaveSecond(), leaveSecond()]).toEqual([false, true, false]);
+  });
+
   test('gives each channel its own messages and frames', async () => {
     const it = setup();
     const a = listener();

@@ -6,12 +6,13 @@ import * as calls from '../api/calls';
 import { ApiError, messageOf, request } from '../api/http';
 import { session } from '../api/session';
 import type { Instance, Pane, Problem, Task } from '../api/types';
-import { announcements, without } from '../model';
-import { EVENTS, type RunState, type ServerMessage } from '../stream/message';
+import { announcements, isActive, without } from '../model';
+import { EVENTS, paneChannel, taskChannel, type RunState, type ServerMessage } from '../stream/message';
 import { Socket, type Link, type Wire } from '../stream/socket';
 import { announce, tell } from './announce';
 import { now } from './clock';
 import { deletions, isDeleted } from './deletion';
+import { forgetTypings } from './typings';
 
 export interface ProjectState {
   tasks: Task[];
@@ -65,6 +66,7 @@ export function createProject(id: string): ProjectStore {
       announcements(known, runs).forEach(announce);
       known = new Map(runs.map((run) => [run.id, run.state]));
       heard = { tasks: tasks.items, runs };
+      forgetTypings(id, runs.filter((run) => !isActive(run.state)).map((run) => taskChannel(run.id)), panes.map((it) => paneChannel(it.pane)));
       setState('panes', reconcile(panes, { key: 'pane' }));
       setState({ problems: tasks.problems, loaded: true, error: null });
       show();
@@ -138,7 +140,7 @@ function newSocket(id: string, changed: (link: Link) => void): Socket {
   });
 }
 
-/** Connects, and does not wait out a pause once there is reason to try: the network is back, or someone looks. */
+/** Connects, and does not wait out a pause once there is reason to try: the network is back, or the page is seen. */
 function keepConnected(socket: Socket): void {
   const retry = (): void => {
     if (socket.link.at === 'waiting' && document.visibilityState === 'visible') socket.connect();

@@ -1,7 +1,7 @@
 // How long to wait before the next attempt to connect.
 
 const FIRST_MS = 250;
-/** While somebody looks: a daemon that is back is found within this. */
+/** While the page is seen, a daemon that is back is found within this. */
 const LIMIT_MS = 1_500;
 const HIDDEN_LIMIT_MS = 10_000;
 

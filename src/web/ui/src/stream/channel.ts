@@ -3,7 +3,7 @@
 
 import { inputFrame, Kind, type Frame } from './frame';
 import { INPUT_OVER, type ClientMessage, type Colours, type ErrorMessage, type Exit, type Gap, type Mode, type SizeChange, type Subscribed } from './message';
-import { Typing, type TypingState } from './typing';
+import { Typing, type Held, type TypingState } from './typing';
 
 export interface Screen {
   /** Draws bytes that end at offset `end`. */
@@ -51,9 +51,8 @@ const RETRY_LIMIT = 3;
 
 export class Channel {
   state: ChannelState = { at: 'detached' };
-  /** Someone else set the terminal's size after this page last did. */
+  /** Another viewer set the terminal's size after this page last did. */
   sizedByOther = false;
-  readonly typing: Typing;
 
   /** The next byte to draw; null when nothing was drawn yet. */
   #position: number | null = null;
@@ -71,9 +70,30 @@ export class Channel {
   constructor(
     readonly name: string,
     public mode: Mode,
-    private readonly deps: ChannelDeps,
+    private deps: ChannelDeps,
+    /** What was typed here, also through an earlier channel of this name. */
+    readonly typing = new Typing(),
   ) {
-    this.typing = new Typing((piece) => this.state.at === 'live' && deps.sendBinary(inputFrame(this.state.handle, piece)), deps.typing);
+    typing.through(
+      (piece) => this.state.at === 'live' && deps.sendBinary(inputFrame(this.state.handle, piece)),
+      (state) => this.deps.typing(state),
+    );
+  }
+
+  /**
+   * Draws nothing any more, and lives on until nothing that was typed is on its way or waits. Then it tells `over` what it keeps as not sent. Another
+   * channel may take its place and its typing before.
+   */
+  outlive(over: (held: Held | null) => void): void {
+    const look = ({ flying, waiting, held }: TypingState): void => {
+      if (flying + waiting > 0) return;
+      this.deps = { ...this.deps, typing: () => {} };
+      over(held);
+    };
+    const screen: Screen = { write: (_bytes, end) => this.rendered(end, true), reset: () => {}, gap: () => {}, resize: () => {} };
+    this.deps = { ...this.deps, screen, size: () => null, changed: () => {}, typing: look };
+    // A channel that takes this one's place at once shows by itself what is kept.
+    queueMicrotask(() => this.deps.typing(this.typing.state));
   }
 
   /** Asks for the stream: from the next byte where something is drawn already, else for what the server thinks right. */
@@ -154,13 +174,15 @@ export class Channel {
 
   onError(error: ErrorMessage): void {
     if (INPUT_OVER.includes(error.details?.reason)) return this.#inputOver(error);
-    if (this.state.at !== 'subscribing') {
+    // Only an answer to `subscribe` decides about it: others come at any time, from frames of the subscription before.
+    if (this.state.at !== 'subscribing' || error.request !== 'subscribe') {
       // `conflict` is what was typed after the program ended, which the end itself tells.
       if (error.code !== 'conflict') this.deps.notice(error.message);
       return;
     }
     if (error.code === 'forbidden' && this.mode === 'interactive') {
       this.mode = 'view';
+      this.typing.end();
       this.subscribe();
       return;
     }
@@ -190,13 +212,16 @@ export class Channel {
     return this.typing.type(data);
   }
 
-  /** The daemon takes nothing more of what is typed here; only a new subscription begins anew. Later frames of the old one are refused too. */
+  /** The daemon takes nothing more of what was typed on a subscription; only a new one begins anew. Later frames of the old one are refused too. */
   #inputOver(error: ErrorMessage): void {
-    if (this.state.at !== 'live') return;
-    if (error.details?.accepted === undefined) this.typing.broken();
-    else this.typing.refused(error.details.accepted);
+    const { reason, accepted } = error.details ?? {};
+    const live = this.state.at === 'live';
+    // What a new subscription is under way for was told before.
+    if (!live && reason === 'input_closed') return;
+    if (accepted === undefined) this.typing.broken();
+    else this.typing.refused(accepted);
     this.deps.notice(error.message);
-    this.subscribe();
+    if (live) this.subscribe();
   }
 
   /** Makes this page the one whose size counts. */
@@ -266,7 +291,7 @@ export class Channel {
   #enter(state: ChannelState): void {
     this.state = state;
     if (state.at === 'ended' || state.at === 'refused') this.typing.end();
-    else this.typing.gate = this.#silent || state.at === 'detached' ? 'shut' : state.at === 'live' ? 'open' : 'soon';
+    else this.typing.gate = this.#silent || state.at === 'detached' || this.mode === 'view' ? 'shut' : state.at === 'live' ? 'open' : 'soon';
     this.deps.changed(state);
   }
 }

@@ -53,6 +53,8 @@ export interface ErrorMessage {
   code: string;
   message: string;
   channel: string | null;
+  /** The type of the text frame that it answers; it may answer another one, or none. */
+  request?: string;
   details?: { reason?: string; accepted?: number };
 }
 
@@ -121,5 +123,7 @@ export function parseMessage(text: string): ServerMessage | null {
 }
 
 export const taskChannel = (taskId: string): string => `pty:task:${taskId}`;
-export const paneChannel = (pane: number): string => `pty:pane:${pane}`;
+/** What the channels of panes begin with. */
+export const PANES = 'pty:pane:';
+export const paneChannel = (pane: number): string => `${PANES}${pane}`;
 export const EVENTS = 'events';

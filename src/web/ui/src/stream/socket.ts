@@ -46,7 +46,7 @@ export interface SocketDeps {
   now(): number;
   /** Time in ms that never jumps. */
   uptime(): number;
-  /** Whether somebody may be looking. */
+  /** Whether the page may be seen. */
   visible(): boolean;
   random(): number;
   changed(link: Link): void;
@@ -89,14 +89,19 @@ export class Socket {
     this.#drop();
   }
 
-  /** Routes `channel` to `listener`, which subscribes when it hears `opened`; returns the way to end it. */
-  attach(channel: string, listener: Listener): () => void {
+  /**
+   * Routes `channel` to `listener`, which subscribes when it hears `opened`; returns the way to end it, which says whether no other listener has taken
+   * its place.
+   */
+  attach(channel: string, listener: Listener): () => boolean {
     this.#listeners.set(channel, listener);
     if (this.#stands) listener.opened();
+    if (this.link.at === 'silent') listener.silence?.(true);
     return () => {
-      if (this.#listeners.get(channel) !== listener) return;
+      if (this.#listeners.get(channel) !== listener) return false;
       this.#listeners.delete(channel);
       this.send({ type: 'unsubscribe', channel });
+      return true;
     };
   }
 
@@ -158,7 +163,7 @@ export class Socket {
     });
   }
 
-  /** Asks for a ticket beside a silent connection: who gets one knows that the daemon lives, and that the connection does not. */
+  /** Asks for a ticket beside a silent connection: the answer shows that the daemon lives, and that the connection does not. */
   #probe(wire: Wire): void {
     const stillSilent = (): boolean => wire === this.#wire && this.link.at === 'silent';
     this.deps.ticket().then(

@@ -1,8 +1,10 @@
 // What the operator typed, on its way to the program: in order, once, and no faster than the program's terminal takes it; or kept here and shown as
 // not sent. Pure: pieces go to `send`.
 
-/** Bytes sent and not taken yet. It is below what the daemon holds for one program, so the daemon refuses none of it. */
+/** What may be sent and not taken yet, each frame counted as the daemon counts it. It is below what the daemon holds for one program, so it refuses none. */
 export const WINDOW_BYTES = 128 * 1024;
+/** What the daemon counts for a frame besides its bytes. */
+export const FRAME_COST_BYTES = 64;
 /** Bytes of one frame, so that keys of other terminals get between. */
 export const PIECE_BYTES = 32 * 1024;
 /** Bytes that wait here; what would be more is not taken at all. */
@@ -37,6 +39,8 @@ export const NOTHING_TYPED: TypingState = { flying: 0, waiting: 0, held: null };
 type Bytes = Uint8Array<ArrayBufferLike>;
 
 const PREVIEW_CHARS = 40;
+/** What a terminal puts behind a bracketed paste. */
+const PASTE_END = new TextEncoder().encode('\x1b[201~');
 
 export class Typing {
   #gate: Gate = 'shut';
@@ -47,17 +51,29 @@ export class Typing {
   #unsure = 0;
   /** How many of `#held` are older than what is on its way: those that were kept before the gate shut last. */
   #older = 0;
+  /** How many bytes of what was typed at once were sent, by the buffer that it has for itself. */
+  readonly #sent = new WeakMap<ArrayBufferLike, number>();
+  #send: (piece: Bytes) => void = () => {};
+  #changed: (state: TypingState) => void = () => {};
 
-  constructor(
-    private readonly send: (piece: Bytes) => void,
-    private readonly changed: (state: TypingState) => void,
-  ) {}
+  /** From now on pieces go to `send`, and `changed` is told what became of them. */
+  through(send: (piece: Bytes) => void, changed: (state: TypingState) => void): void {
+    this.#send = send;
+    this.#changed = changed;
+    this.#tell();
+  }
 
-  /** Takes what was typed; false when it is too much, and then nothing of it was taken. */
+  get state(): TypingState {
+    const bytes = length(this.#held);
+    const held = bytes === 0 ? null : { keys: this.#held.length, bytes, unsure: this.#unsure, preview: preview(this.#held) };
+    return { flying: length(this.#flying), waiting: length(this.#queue), held };
+  }
+
+  /** Takes what was typed at once; false when it is too much, and then nothing of it was taken. */
   type(data: Bytes): boolean {
     const list = this.#gate === 'shut' ? this.#held : this.#queue;
     if (length(list) + data.length > WAITING_LIMIT_BYTES) return false;
-    list.push(data);
+    list.push(data.slice());
     this.#pump();
     return true;
   }
@@ -74,7 +90,7 @@ export class Typing {
     this.#pump();
   }
 
-  /** The connection broke: of what was on its way nobody knows whether it arrived, and the rest was not sent. */
+  /** The connection broke: what was on its way may have arrived, and the rest was not sent. */
   broken(): void {
     this.#unsure += length(this.#flying);
     if (this.#gate !== 'shut') this.#older = this.#held.length;
@@ -88,6 +104,7 @@ export class Typing {
   refused(accepted: number): void {
     const rest = skip(this.#flying, accepted);
     this.#flying = take(this.#flying, accepted);
+    for (const piece of rest.toReversed()) this.#sent.set(piece.buffer, piece.byteOffset);
     this.#held.push(...rest, ...this.#queue);
     this.#queue = [];
     this.#tell();
@@ -96,19 +113,17 @@ export class Typing {
   /** Sends what was kept, after what waits. */
   sendHeld(): void {
     this.#queue.push(...this.#held);
-    this.dropHeld();
+    this.#clearHeld();
   }
 
   dropHeld(): void {
-    this.#held = [];
-    this.#unsure = 0;
-    this.#older = 0;
-    this.#pump();
+    this.#queue.push(...this.#pasteEnds(this.#held));
+    this.#clearHeld();
   }
 
   /** Gives up what waits because the program does not read. What is on its way cannot be called back. */
   dropWaiting(): void {
-    this.#queue = [];
+    this.#queue = this.#pasteEnds(this.#queue);
     this.#tell();
   }
 
@@ -116,29 +131,46 @@ export class Typing {
   end(): void {
     this.#flying = [];
     this.#queue = [];
-    this.dropHeld();
+    this.#clearHeld();
+  }
+
+  #clearHeld(): void {
+    this.#held = [];
+    this.#unsure = 0;
+    this.#older = 0;
+    this.#pump();
+  }
+
+  /** What of `dropped` is sent all the same: the ends of bracketed pastes that were begun, or the program would take what follows for more of them. */
+  #pasteEnds(dropped: readonly Bytes[]): Bytes[] {
+    return [...new Set(dropped.map((piece) => piece.buffer))].flatMap((buffer) => {
+      const [whole, sent] = [new Uint8Array(buffer), this.#sent.get(buffer) ?? 0];
+      const begun = sent > 0 && sent < whole.length && endsWith(whole, PASTE_END);
+      return begun ? [whole.subarray(Math.max(sent, whole.length - PASTE_END.length))] : [];
+    });
   }
 
   #pump(): void {
-    while (this.#gate === 'open' && this.#queue.length > 0 && length(this.#flying) < WINDOW_BYTES) {
+    while (this.#gate === 'open' && this.#queue.length > 0 && cost(this.#flying) < WINDOW_BYTES) {
       const first = this.#queue[0] as Bytes;
       const piece = first.subarray(0, PIECE_BYTES);
       if (piece.length === first.length) this.#queue.shift();
       else this.#queue[0] = first.subarray(piece.length);
       this.#flying.push(piece);
-      this.send(piece);
+      this.#sent.set(piece.buffer, piece.byteOffset + piece.length);
+      this.#send(piece);
     }
     this.#tell();
   }
 
   #tell(): void {
-    const bytes = length(this.#held);
-    const held = bytes === 0 ? null : { keys: this.#held.length, bytes, unsure: this.#unsure, preview: preview(this.#held) };
-    this.changed({ flying: length(this.#flying), waiting: length(this.#queue), held });
+    this.#changed(this.state);
   }
 }
 
 const length = (list: readonly Bytes[]): number => list.reduce((sum, piece) => sum + piece.length, 0);
+const cost = (list: readonly Bytes[]): number => length(list) + FRAME_COST_BYTES * list.length;
+const endsWith = (bytes: Bytes, end: Bytes): boolean => bytes.length >= end.length && end.every((byte, at) => bytes[bytes.length - end.length + at] === byte);
 
 /** The list without its first `bytes` bytes. */
 function skip(list: readonly Bytes[], bytes: number): Bytes[] {

@@ -7,7 +7,7 @@ import '@xterm/xterm/css/xterm.css';
 import { Channel, type ChannelState, type Size } from '../stream/channel';
 import type { Mode, ServerMessage } from '../stream/message';
 import type { Socket } from '../stream/socket';
-import type { TypingState } from '../stream/typing';
+import type { Held, Typing, TypingState } from '../stream/typing';
 import { FONT, fontSize } from './font';
 import { isCopyKey, isLeaveKey } from './keys';
 import { takePastes } from './paste';
@@ -24,8 +24,12 @@ export interface TerminalDeps {
   /** Makes the screen readable for screen readers, at some cost. */
   screenReader: boolean;
   state(state: ChannelState): void;
+  /** What was typed into this terminal before, and is from now on. */
+  typed: Typing;
   /** What was typed and has not reached the program. */
   typing(state: TypingState): void;
+  /** The terminal is not shown any more, and this stays to be sent or dropped when it is shown again. */
+  kept(held: Held): void;
   /** The size is not what this page would take, because another viewer works in the terminal. */
   foreignSize(foreign: boolean): void;
   /** Something the operator tried did not happen. */
@@ -70,9 +74,16 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
     },
     typing: (state) => deps.typing(state),
     notice: (text) => deps.notice(text),
-  });
+  }, deps.typed);
   swallowQuestions(term.parser);
 
+  /** What was typed goes on to the program although nothing of it is shown. */
+  const leave = (): void =>
+    channel.outlive((held) => {
+      if (!detach()) return;
+      channel.disconnected();
+      if (held !== null) deps.kept(held);
+    });
   const stops = [
     keepSize(container, term, channel, measure, deps),
     sendInput(container, term, channel, deps),
@@ -81,16 +92,16 @@ export function openTerminal(container: HTMLElement, deps: TerminalDeps): OpenTe
       term.options.theme = theme();
       channel.recoloured();
     }),
-    deps.socket.attach(deps.channel, {
-      opened: () => channel.subscribe(),
-      closed: () => channel.disconnected(),
-      message: (message) => hear(channel, message),
-      frame: (frame) => channel.onFrame(frame),
-      silence: (silent) => channel.silence(silent),
-    }),
-    () => channel.disconnected(),
+    leave,
     () => term.dispose(),
   ];
+  const detach = deps.socket.attach(deps.channel, {
+    opened: () => channel.subscribe(),
+    closed: () => channel.disconnected(),
+    message: (message) => hear(channel, message),
+    frame: (frame) => channel.onFrame(frame),
+    silence: (silent) => channel.silence(silent),
+  });
   return {
     focus: () => term.focus(),
     sendHeld: () => channel.typing.sendHeld(),
@@ -148,7 +159,7 @@ function hear(channel: Channel, message: ServerMessage): void {
   else if (message.type === 'error') channel.onError(message);
 }
 
-/** The terminal follows the page's size while nobody else works in it; to work in it makes it follow, and this page its owner. */
+/** The terminal follows the page's size while no other viewer works in it; to work in it makes it follow, and this page its owner. */
 function keepSize(
   container: HTMLElement,
   term: Terminal,

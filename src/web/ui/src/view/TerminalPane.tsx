@@ -6,6 +6,7 @@ import type { Mode } from '../stream/message';
 import { now } from '../state/clock';
 import { tell } from '../state/announce';
 import type { ProjectStore } from '../state/project';
+import { typingOf } from '../state/typings';
 import { NOTHING_TYPED, type Held, type TypingState } from '../stream/typing';
 import { openTerminal, type OpenTerminal } from '../terminal/terminal';
 import { askToOpen } from './Questions';
@@ -37,6 +38,7 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
   let terminal!: OpenTerminal;
   const live = createMemo((): boolean => state().at === 'live' && props.project.link().at === 'open');
   onMount(() => {
+    const { label } = props;
     terminal = openTerminal(container, {
       socket: props.project.socket,
       channel: props.channel,
@@ -46,7 +48,9 @@ export const TerminalPane: Component<TerminalPaneProps> = (props) => {
         setState(next);
         if (next.at === 'ended') props.ended?.();
       },
+      typed: typingOf(props.project.id, props.channel),
       typing: setTyping,
+      kept: (held) => tell(`${label}: ${amount(held)} ${held.unsure > 0 ? 'may not have reached' : 'did not reach'} the program. Open it again to send or drop them.`),
       foreignSize: setForeign,
       notice: tell,
       link: askToOpen,
