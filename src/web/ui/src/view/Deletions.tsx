@@ -1,6 +1,6 @@
 // What was deleted and can be undone, one row each.
 
-import { For, type Component } from 'solid-js';
+import { For, Show, type Component } from 'solid-js';
 import { now } from '../state/clock';
 import { deletions, runsText, undo } from '../state/deletion';
 
@@ -15,9 +15,11 @@ export const Deletions: Component = () => (
               in {Math.max(0, Math.ceil((it.at - now()) / 1000))} s, if this page stays open
             </span>
           </span>
-          <button type="button" class="small" onClick={() => undo(it)}>
-            Undo
-          </button>
+          <Show when={it.left() > 0}>
+            <button type="button" class="small" onClick={() => undo(it)}>
+              Undo
+            </button>
+          </Show>
         </div>
       )}
     </For>
