@@ -6,7 +6,7 @@ import { ApiError, messageOf } from '../api/http';
 import type { ConfirmRequired, Instance, Launch } from '../api/types';
 import { go, projectPath, taskPath } from '../route';
 import { tell } from './announce';
-import { deleteLater } from './deletion';
+import { deleteLater, DOUBLE_MS } from './deletion';
 import type { ProjectStore } from './project';
 
 export interface Question extends ConfirmRequired {
@@ -23,20 +23,36 @@ export const run = (project: ProjectStore, what: Launch): Promise<boolean> => be
 
 export const restart = (project: ProjectStore, id: string): Promise<boolean> => begin(project, () => calls.restart(id));
 
+const [launching, setLaunching] = createSignal(false);
+/** A launch is under way, or its run was shown so lately that a click may be the second half of a double click: nothing is launched now. */
+export { launching };
+
 async function begin(project: ProjectStore, start: () => Promise<Instance | ConfirmRequired>): Promise<boolean> {
-  return attempt(project, async () => {
+  if (launching()) return false;
+  return moving(project, async () => {
     const answer = await start();
     if (isQuestion(answer)) setQuestion({ ...answer, project });
     else go(taskPath(project.id, answer.id));
+    return !isQuestion(answer);
   });
 }
 
 export async function answer(asked: Question, proceed: boolean): Promise<void> {
   setQuestion(null);
-  await attempt(asked.project, async () => {
+  await moving(asked.project, async () => {
     const result = await calls.answerConfirm(asked.project.id, asked.confirm_id, proceed);
     if ('id' in result) go(taskPath(asked.project.id, result.id));
+    return true;
   });
+}
+
+/** Does it; while it does, and for a moment where it answers that it changed what is under the pointer, nothing else is launched. */
+async function moving(project: ProjectStore, work: () => Promise<boolean>): Promise<boolean> {
+  setLaunching(true);
+  let moved = false;
+  const done = await attempt(project, async () => void (moved = await work()));
+  setTimeout(() => setLaunching(false), moved ? DOUBLE_MS : 0);
+  return done;
 }
 
 /** Stops a run; one that just ended by itself is stopped. */

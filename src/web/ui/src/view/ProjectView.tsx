@@ -9,7 +9,7 @@ import { adHocRuns, exitBadge, groupsOf, isActive, plain, since, stateWord, tone
 import { panePath, taskPath } from '../route';
 import { deleteLater, isDeleted, runsText } from '../state/deletion';
 import type { ProjectStore } from '../state/project';
-import { attempt, remove, restart, run } from '../state/run';
+import { attempt, launching, remove, restart, run } from '../state/run';
 import { Dialog } from './Dialog';
 import { StatusIcon } from './Icon';
 import { Problems } from './Problems';
@@ -155,7 +155,7 @@ const AdHoc: Component<{ project: ProjectStore }> = (props) => {
         value={cwd()}
         onInput={(event) => setCwd(event.currentTarget.value)}
       />
-      <button type="submit" class="primary">
+      <button type="submit" class="primary" aria-disabled={launching()}>
         Run ad-hoc
       </button>
     </form>
@@ -187,7 +187,7 @@ const RecentRow: Component<{ project: ProjectStore; run: Instance }> = (props) =
     </span>
     <Show when={!isActive(props.run.state)}>
       <Show when={mayRun()}>
-        <button type="button" class="small" onClick={() => void restart(props.project, props.run.id)}>
+        <button type="button" class="small" aria-disabled={launching()} onClick={() => void restart(props.project, props.run.id)}>
           Again
         </button>
         <button type="button" class="small" onClick={() => remove(props.project, props.run.id, null)}>

@@ -1,8 +1,9 @@
 // What the page asks before it does it: a launch that wants confirmation, and a link that a program printed.
 
-import { createSignal, Show, type Component } from 'solid-js';
+import { createSignal, onCleanup, Show, type Component } from 'solid-js';
 import { plain } from '../model';
 import { now } from '../state/clock';
+import { DOUBLE_MS } from '../state/deletion';
 import { answer, question, type Question } from '../state/run';
 import { Dialog } from './Dialog';
 
@@ -15,6 +16,10 @@ export const ConfirmLaunch: Component = () => (
 const Launch: Component<{ asked: Question }> = (props) => {
   const left = (): number => Math.ceil((props.asked.expires_at - now()) / 1000);
   const cancel = (): void => void answer(props.asked, false);
+  // The second half of the double click that brought the question is no answer to it.
+  const [read, setRead] = createSignal(false);
+  const timer = setTimeout(() => setRead(true), DOUBLE_MS);
+  onCleanup(() => clearTimeout(timer));
   return (
     <Dialog label={`Run ${props.asked.task_name}?`} cancel={cancel}>
       <h2>Run {props.asked.task_name}?</h2>
@@ -27,7 +32,7 @@ const Launch: Component<{ asked: Question }> = (props) => {
         <button type="button" autofocus onClick={cancel}>
           Cancel
         </button>
-        <button type="button" class="primary" disabled={left() <= 0} onClick={() => void answer(props.asked, true)}>
+        <button type="button" class="primary" disabled={left() <= 0 || !read()} onClick={() => void answer(props.asked, true)}>
           Run it
         </button>
       </div>

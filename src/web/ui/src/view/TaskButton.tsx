@@ -6,10 +6,10 @@ import type { Task } from '../api/types';
 import { isActive, plain, stateWord, toneOf } from '../model';
 import { go, taskPath } from '../route';
 import type { ProjectStore } from '../state/project';
-import { run } from '../state/run';
+import { launching, run } from '../state/run';
 import { StatusIcon } from './Icon';
 
-/** How long the button goes on opening a run that ended: until then nobody can have seen that it starts one again. */
+/** How long the button goes on opening a run that ended: it shows only then that it starts one again, and must be seen to. */
 const SETTLES_MS = 1_000;
 
 export const TaskButton: Component<{ project: ProjectStore; task: Task; class: string; current?: boolean; started?: () => void }> = (props) => {
@@ -35,6 +35,7 @@ export const TaskButton: Component<{ project: ProjectStore; task: Task; class: s
       aria-label={`${props.task.name}, ${stateWord(latest())}: ${running() || !mayRun() ? 'open' : 'run'}`}
       title={plain(props.task.command)}
       disabled={!mayRun() && latest() === null}
+      aria-disabled={launching() && mayRun() && !running()}
       onClick={press}
     >
       <StatusIcon tone={toneOf(latest())} />

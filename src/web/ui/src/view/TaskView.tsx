@@ -12,7 +12,7 @@ import type { Instance } from '../api/types';
 import { duration, elapsed, exitBadge, isActive, labelOf, plain, tabOrder, toneOf } from '../model';
 import { projectPath } from '../route';
 import type { ProjectStore } from '../state/project';
-import { remove, restart, stop } from '../state/run';
+import { launching, remove, restart, stop } from '../state/run';
 import { taskChannel } from '../stream/message';
 import { StatusIcon } from './Icon';
 import { Menu } from './Menu';
@@ -110,7 +110,7 @@ const Bar: Component<{ project: ProjectStore; run: Instance; ref: (element: HTML
           <button type="button" class="stop" disabled={busy() || !active()} onClick={() => act(() => stop(props.project, props.run.id))}>
             <Square size={15} /> <span>{busy() && active() ? 'Stopping…' : 'Stop'}</span>
           </button>
-          <button type="button" disabled={busy()} onClick={() => act(() => restart(props.project, props.run.id))}>
+          <button type="button" disabled={busy()} aria-disabled={launching()} onClick={() => act(() => restart(props.project, props.run.id))}>
             <RotateCw size={15} /> <span>Restart</span>
           </button>
         </Show>
