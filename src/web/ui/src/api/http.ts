@@ -13,7 +13,7 @@ export class ApiError extends Error {
   }
 }
 
-/** How long an answer to a question may take to begin. What changes something is waited for. */
+/** How long an answer to a question may take, to its last byte. What changes something is waited for. */
 const READ_MS = 10_000;
 
 const UNREACHABLE = 'The daemon does not answer.';
@@ -29,12 +29,14 @@ export async function request<T>(method: string, path: string, body?: unknown, h
   if (method !== 'GET') init.body = JSON.stringify(body ?? {});
   if (method === 'GET') signal ??= AbortSignal.timeout(READ_MS);
   if (signal) init.signal = signal;
-  const response = await fetch(`/api/v1${path}`, init).catch(() => {
-    throw new ApiError(0, 'unavailable', UNREACHABLE, null);
-  });
+  const response = await fetch(`/api/v1${path}`, init).catch(unreachable);
   if (!response.ok) throw await failure(response);
-  return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
+  return response.status === 204 ? (undefined as T) : ((await response.json().catch(unreachable)) as T);
 }
+
+const unreachable = (): never => {
+  throw new ApiError(0, 'unavailable', UNREACHABLE, null);
+};
 
 async function failure(response: Response): Promise<ApiError> {
   if (response.status === 401) sessionLost();
