@@ -24,7 +24,7 @@ const ERRORS: Record<string, string> = {
   daemon_restart: 'ended with the daemon',
   tmux_crash: 'tmux went away',
   host_restart: 'the machine restarted',
-  shim_lost: 'its holder was killed',
+  shim_lost: 'its shim was killed',
 };
 
 /** What shells make of a death by the signals of a stop: HUP, INT, KILL, TERM. */

@@ -5,7 +5,7 @@ import { projects } from '../api/calls';
 import { messageOf } from '../api/http';
 import { projectPath } from '../route';
 
-/** No socket tells of all projects at once, so the list is asked for while someone looks at it. */
+/** No socket tells of all projects at once, so the list is asked for while it is shown. */
 const LOOK_EVERY_MS = 3_000;
 
 export const ProjectsView: Component = () => {
