@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { closeBrowser, closePages, Kas, newPage, openBrowser, openDemo, ready, runAdHoc, shot, shows } from './harness.mjs';
+import { describe, test } from 'node:test';
+import { BACKENDS, newPage, openDemo, ready, runAdHoc, shot, shows, useBrowser, useDemo } from './harness.mjs';
 
 const LIST = JSON.parse(readFileSync(new URL('../../fixtures/terminal/widths.json', import.meta.url), 'utf8'));
 /** What can be seen of a line: tmux keeps no joiner before a letter. */
@@ -36,19 +36,11 @@ const SIZES = LONG ? [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20] : [10, 13, 14,
 /** What falls out of a cell that is measured wrong: at its bottom, its top, and its sides. */
 const GLYPHS = ['_', 'g', 'j', '|', '┌', '█', 'Ä', '▁'];
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
+    const kas = useDemo(backend);
 
     test('each text of the list takes its cells, on the page and in tmux', async () => {
       const page = await openDemo(kas);
@@ -100,12 +92,7 @@ for (const backend of ['tmux', 'pty']) {
 }
 
 describe('at every zoom', () => {
-  const kas = new Kas('[task_runner]\nbackend = "pty"\n');
-  before(async () => {
-    await kas.start();
-    await kas.must('daemon', 'add', kas.project);
-  });
-  after(() => kas.remove());
+  const kas = useDemo('pty');
 
   /** How much of each cell is not background, from a picture of the first row. */
   async function inks(page, picture, count) {

@@ -1,15 +1,13 @@
 // Nothing is deleted by accident: no button changes its meaning under the pointer, and every deletion can be undone for ten seconds.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, press, ready, runAdHoc, shot, shows } from './harness.mjs';
+import { describe, test } from 'node:test';
+import { BACKENDS, endsWith, openDemo, press, ready, runAdHoc, shot, shows, useBrowser, useDemo } from './harness.mjs';
 
 /** What a person takes between two clicks, impatient or in doubt. */
 const PAUSES_MS = [0, 300, 500, 800, 1200];
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
 const pause = (page, ms) => page.evaluate((it) => new Promise((done) => setTimeout(done, it)), ms);
 const centre = async (locator) => {
@@ -18,16 +16,48 @@ const centre = async (locator) => {
 };
 const runId = (page) => page.url().split('/').pop();
 
-for (const backend of ['tmux', 'pty']) {
+describe('a deletion that is being carried out', () => {
+  const kas = useDemo('pty');
+  const list = async () => (await kas.api('/projects/demo/tasks/instances?limit=500')).items;
+
+  test('can be undone for what is left of it, says so, and not when nothing is left', async () => {
+    for (let run = 0; run < 6; run += 1) await kas.must('run', '--wait', '--', 'true');
+    const page = await openDemo(kas);
+    const rows = (count) => page.waitForFunction((it) => document.querySelectorAll('.recent li').length === it, count);
+    await rows(6);
+    const asked = [];
+    await page.route('**/api/v1/tasks/*', (route) => (route.request().method() === 'DELETE' ? asked.push(route) : route.continue()));
+    const cleanup = async (count) => {
+      await page.getByRole('button', { name: 'Cleanup history' }).click();
+      await page.getByRole('button', { name: `Delete ${count} runs` }).click();
+      const requests = asked.length + Math.min(count, 4);
+      const deadline = performance.now() + 20_000;
+      while (asked.length < requests) {
+        assert.ok(performance.now() < deadline, `${asked.length} requests`);
+        await page.evaluate(() => new Promise(requestAnimationFrame));
+      }
+    };
+    await cleanup(6);
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await page.locator('.notice').getByText('2 runs restored; 4 were deleted already.').waitFor();
+    for (const request of asked) await request.continue();
+    await rows(2);
+    assert.equal((await list()).length, 2);
+    assert.equal(asked.length, 4, 'no request was made after the undoing');
+
+    await cleanup(2);
+    await page.locator('.deletion').waitFor();
+    await page.getByRole('button', { name: 'Undo' }).waitFor({ state: 'detached' });
+    for (const request of asked.slice(4)) await request.continue();
+    await page.locator('.deletion').waitFor({ state: 'detached' });
+    assert.equal((await list()).length, 0);
+  });
+});
+
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
+    const kas = useDemo(backend);
     const exists = async (id) => (await kas.run('logs', id)).code === 0;
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
 
     test('a second click on Stop is a click on Stop', async () => {
       const page = await openDemo(kas);

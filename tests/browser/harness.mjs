@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { after, afterEach, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -219,6 +220,27 @@ export const takeBroken = () => broken.splice(0);
 export async function closePages() {
   await Promise.all(browser.contexts().map((context) => context.close()));
   assert.deepEqual(takeBroken(), []);
+}
+
+/** The tests of the calling file have a browser, whose pages are looked at and closed after each of them. */
+export function useBrowser() {
+  before(openBrowser);
+  after(closeBrowser);
+  afterEach(closePages);
+}
+
+export const BACKENDS = ['tmux', 'pty'];
+
+/** The tests of the calling suite have a daemon on this backend that knows the demo project. */
+export function useDemo(backend) {
+  const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
+  before(async () => {
+    await kas.start();
+    assert.equal(kas.backend, backend);
+    await kas.must('daemon', 'add', kas.project);
+  });
+  after(() => kas.remove());
+  return kas;
 }
 
 /** What the browser itself logs when the daemon refuses something or is away. */

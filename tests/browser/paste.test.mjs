@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, shows } from './harness.mjs';
+import { BACKENDS, endsWith, openDemo, ready, runAdHoc, shows, useBrowser, useDemo } from './harness.mjs';
 
 const RECORDER = fileURLToPath(new URL('recorder.mjs', import.meta.url));
 const DEADLINE_MS = 20_000;
@@ -13,9 +13,7 @@ const DEADLINE_MS = 20_000;
 const HOSTILE = 'one\ttwo\r\nünïcode 漢 \x1b[201~rm -rf x\r \x9b201~rm -rf y\n\x03\x04\x1a\x7f\x15\x00\x90\x9d end';
 const HARMLESS = 'one\ttwo\rünïcode 漢 [201~rm -rf x\r 201~rm -rf y\r end';
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
 /** Ways of pasting; each is done in a terminal that has the focus. */
 const WAYS = {
@@ -46,15 +44,9 @@ const WAYS = {
     }, text),
 };
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
+    const kas = useDemo(backend);
 
     for (const bracketed of [true, false]) {
       test(`${bracketed ? 'bracketed' : 'plain'}, every way`, async () => {

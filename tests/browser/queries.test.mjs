@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { closeBrowser, closePages, endsWith, Kas, newTab, openBrowser, openDemo, ready, runAdHoc, shows, type } from './harness.mjs';
+import { BACKENDS, endsWith, newTab, openDemo, ready, runAdHoc, screen, shows, type, useBrowser, useDemo } from './harness.mjs';
 import { corpus, QUERIES, randomSequences, SYNC } from './queries.mjs';
 
 const TABS = 5;
@@ -16,9 +16,20 @@ const RANDOM = 2_000;
 const SEEDS = process.env.KAS_FAULTS === 'long' ? 50 : 1;
 const SEED = Number(process.env.KAS_SEED ?? 1);
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
+
+/** At each `g` asks for the background, and tells the answer; ends at anything else. */
+const BACKGROUND = `import os, tty
+tty.setraw(0)
+print('asks', end='\\r\\n', flush=True)
+asked = 0
+while os.read(0, 1) == b'g':
+    os.write(1, b'\\x1b]11;?\\x07')
+    got = b''
+    while not got.endswith((b'\\x07', b'\\x1b\\\\')): got += os.read(0, 1)
+    asked += 1
+    print(f'answer {asked}: {got}', end='\\r\\n', flush=True)
+`;
 
 const readable = (bytes) => JSON.stringify(bytes.toString('latin1'));
 
@@ -39,16 +50,10 @@ test('the corpus is as big as is promised, and no sequence is in it twice', () =
   console.log(`${distinct.size} distinct sequences`);
 });
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
+    const kas = useDemo(backend);
     let runs = 0;
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
 
     /** A new run of the recorder: its command, and what it was sent so far. */
     function recorder(bytes, when = '') {
@@ -160,6 +165,32 @@ for (const backend of ['tmux', 'pty']) {
       assert.equal(got.split(round).length - 1, 1, readable(sent()));
       assert.equal(got.split(SYNC.answer).length - 1, 1, readable(sent()));
       assert.ok(got.startsWith('g') && got.endsWith(`${SYNC.answer}\x1d`), readable(sent()));
+    });
+
+    test('the background is that of the page, by day and by night', async () => {
+      writeFileSync(`${kas.project}/background.py`, BACKGROUND);
+      const page = await openDemo(kas, { colorScheme: 'light' });
+      await runAdHoc(page, 'exec python3 background.py');
+      await shows(page, 'asks');
+      await ready(page);
+      await page.locator('.xterm-helper-textarea').focus();
+      let asked = 0;
+      /** What is typed may overtake the page's colours, so it is asked until they are there. */
+      const answers = async (colour) => {
+        const deadline = performance.now() + DEADLINE_MS;
+        for (let got = ''; got !== colour; ) {
+          assert.ok(performance.now() < deadline, `answered ${got}, not ${colour}`);
+          asked += 1;
+          await type(page, 'g');
+          await shows(page, new RegExp(`answer ${asked}: .*rgb:`));
+          [, got] = new RegExp(`answer ${asked}: .*rgb:([0-9a-f/]+)`).exec(await screen(page));
+        }
+      };
+      await answers('ffff/ffff/ffff');
+      await page.emulateMedia({ colorScheme: 'dark' });
+      await answers('0d0d/1111/1717');
+      await type(page, 'q');
+      await endsWith(page, 'exit 0', 'done');
     });
 
     for (let seed = SEED; seed < SEED + SEEDS; seed += 1) {

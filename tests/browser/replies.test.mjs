@@ -1,12 +1,10 @@
 // A terminal on the page is asked questions: the program gets one answer, and never one to what is shown again.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { closeBrowser, closePages, endsWith, Kas, newTab, openBrowser, openDemo, ready, runAdHoc, shows, type } from './harness.mjs';
+import { describe, test } from 'node:test';
+import { BACKENDS, endsWith, newTab, openDemo, ready, runAdHoc, shows, type, useBrowser, useDemo } from './harness.mjs';
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
 /** Waits for a page that looks (what was written before is replay, and stays unanswered), asks, tells each byte it is sent as hex, and ends at a `q`. */
 const ASKER = `echo press enter
@@ -19,14 +17,9 @@ stty sane; echo; echo over`;
 /** ESC [ ? … c: the device's attributes. */
 const ATTRIBUTES = /1b\.5b\.3f\.[^]*63\./;
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
-    before(async () => {
-      await kas.start();
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
+    const kas = useDemo(backend);
 
     test('one answer, however many pages look, and none to a replay', async () => {
       const { writeFileSync } = await import('node:fs');

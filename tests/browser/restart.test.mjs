@@ -1,12 +1,10 @@
 // The daemon goes away and comes back under an open page.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, screen, shot, shows, type } from './harness.mjs';
+import { describe, test } from 'node:test';
+import { BACKENDS, endsWith, openDemo, ready, runAdHoc, screen, shot, shows, type, useBrowser, useDemo } from './harness.mjs';
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
 /** Counts upwards until it is told to stop by a line. (`-t 0` only looks: a limit above it may end in the middle of the line.) */
 const COUNTER = 'n=0; while ! read -t 0; do n=$((n+1)); echo "count $n"; sleep 0.05; done; read line; echo "told $line"';
@@ -19,15 +17,9 @@ async function assertContiguous(page) {
   return numbers.at(-1);
 }
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-    });
-    after(() => kas.remove());
+    const kas = useDemo(backend);
 
     for (const signal of ['SIGTERM', 'SIGKILL']) {
       test(`after ${signal} the page goes on where it was, without a reload`, async () => {

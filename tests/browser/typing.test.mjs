@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { closeBrowser, closePages, endsWith, Kas, openBrowser, openDemo, ready, runAdHoc, screen, shot, shows, type } from './harness.mjs';
+import { BACKENDS, endsWith, openDemo, ready, runAdHoc, screen, shot, shows, type, useBrowser, useDemo } from './harness.mjs';
 
 const RECORDER = fileURLToPath(new URL('recorder.mjs', import.meta.url));
 const DEADLINE_MS = 60_000;
@@ -25,9 +25,7 @@ print('got', all.hexdigest(), end='\\r\\n', flush=True)
 while True: print('then', os.read(0, 100), end='\\r\\n', flush=True)
 `;
 
-before(openBrowser);
-after(closeBrowser);
-afterEach(closePages);
+useBrowser();
 
 const until = async (what, said) => {
   const deadline = performance.now() + DEADLINE_MS;
@@ -49,16 +47,10 @@ const sinceNow = () => {
   return () => performance.now() - began;
 };
 
-for (const backend of ['tmux', 'pty']) {
+for (const backend of BACKENDS) {
   describe(`on ${backend}`, () => {
-    const kas = new Kas(`[task_runner]\nbackend = "${backend}"\n`);
-    before(async () => {
-      await kas.start();
-      assert.equal(kas.backend, backend);
-      await kas.must('daemon', 'add', kas.project);
-      writeFileSync(`${kas.project}/busy.py`, BUSY);
-    });
-    after(() => kas.remove());
+    const kas = useDemo(backend);
+    before(() => writeFileSync(`${kas.project}/busy.py`, BUSY));
 
     let runs = 0;
     /** A program that writes down each byte it is sent. */
@@ -91,6 +83,37 @@ for (const backend of ['tmux', 'pty']) {
       await shows(page, new RegExp(`got\\s+${hash.split('').join('\\s*')}`), DEADLINE_MS);
       await shows(page, "then b'z'");
       await page.getByText('The program does not read').waitFor({ state: 'detached' });
+      await page.locator('.bar .stop').click();
+      await endsWith(page, 'stopped', 'stopped');
+    });
+
+    test('a paste goes on while the terminal is made anew, and while something else is shown', async () => {
+      const page = await openDemo(kas);
+      const text = Array.from({ length: 16_000 }, (_, at) => `line ${at} of what is pasted, in order and once, to its very end\n`).join('').slice(0, 1_000_000);
+      const go = `${kas.dir}/go-unseen`;
+      await runAdHoc(page, `exec python3 busy.py ${go} ${text.length}`);
+      await shows(page, 'busy');
+      await ready(page);
+      const id = page.url().split('/').pop();
+      await page.locator('.xterm-helper-textarea').focus();
+      await paste(page, text);
+      await page.getByText('The program does not read').waitFor();
+      await page.getByRole('button', { name: 'Screen reader' }).click();
+      await shows(page, 'busy');
+      await ready(page);
+      await page.getByText('The program does not read').waitFor();
+      await page.getByRole('link', { name: 'All tasks' }).click();
+      await page.getByRole('heading', { name: 'Tasks' }).waitFor();
+      writeFileSync(go, '');
+      const hash = createHash('sha256').update(text.replaceAll('\n', '\r')).digest('hex');
+      const deadline = performance.now() + DEADLINE_MS;
+      for (let said = ''; !said.includes(`got ${hash}`); said = await kas.must('logs', id)) assert.ok(performance.now() < deadline, `the program got all: ${said}`);
+      assert.equal(await page.locator('.notice').count(), 0, 'nothing was kept');
+      await page.goBack();
+      await shows(page, new RegExp(`got\\s+${hash.split('').join('\\s*')}`));
+      await ready(page);
+      await type(page, 'z');
+      await shows(page, "then b'z'");
       await page.locator('.bar .stop').click();
       await endsWith(page, 'stopped', 'stopped');
     });
@@ -167,9 +190,21 @@ for (const backend of ['tmux', 'pty']) {
       await page.getByText('typing is blocked').waitFor();
       await type(page, 'ls\n');
       await page.keyboard.press('ArrowUp');
-      await page.getByText('Not sent: ls⏎␛[A (4 keys)').waitFor();
+      const kept = page.getByText('Not sent: ls⏎␛[A (4 keys)');
+      await kept.waitFor();
+      await page.getByRole('link', { name: 'All tasks' }).click();
+      await page.locator('.notice').getByText('4 keys did not reach the program').waitFor();
+      assert.equal(await kept.count(), 0);
+      await page.goBack();
+      await kept.waitFor();
       await kas.start();
       await ready(page);
+      // And out of the project, where its connection ends.
+      await page.getByRole('link', { name: 'kas', exact: true }).click();
+      await page.getByRole('heading', { name: 'Projects' }).waitFor();
+      await page.goBack();
+      await ready(page);
+      await kept.waitFor();
       await page.getByRole('button', { name: 'Send now' }).click();
       await gets('ls\r\x1b[A');
       await page.keyboard.press('Control+]');
