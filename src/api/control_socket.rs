@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::auth::check_peer;
-use crate::config::{self, ensure_private_dir, private_listener};
+use crate::config::{self, connect_now, ensure_private_dir, private_listener};
 
 /// How often it is looked whether the socket is still where callers look for it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -133,12 +133,12 @@ fn remove_leftover(inside: &Path, shown: &Path) -> Result<(), ServeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io(error)),
         Ok(facts) if !facts.file_type().is_socket() => Err(ServeError::InTheWay(shown.to_owned())),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(inside) {
+        Ok(_) => match connect_now(inside) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(inside).map_err(io)
             }
-            Ok(_) => Err(ServeError::InUse(shown.to_owned())),
-            Err(error) => Err(io(error)),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(io(error)),
+            Ok(_) | Err(_) => Err(ServeError::InUse(shown.to_owned())),
         },
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::harmless;
 use super::table;
-use crate::config::{Env, Paths};
+use crate::config::{Env, Paths, is_listened_at};
 use crate::journal::{self, Ending, ExitRecord, Reader, Spec};
 use crate::model::InstanceId;
 use crate::shim::SOCKET;
@@ -74,5 +73,5 @@ fn ended(ending: &Ending) -> String {
 fn held(dir: &Path) -> bool {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(dir) = rustix::fs::open(dir, flags, Mode::empty()) else { return false };
-    UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())).is_ok()
+    is_listened_at(Path::new(&format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())))
 }

@@ -23,7 +23,7 @@ pub use file::{
     BackendChoice, Config, Http, HttpAddr, Limits, PrMonitor, PtyOnRestart, TaskRunner, TmuxConfig,
     TmuxOutput, TmuxSettings, TmuxSocket, load, parse, parse_http_addr,
 };
-pub use listener::private_listener;
+pub use listener::{connect_now, is_listened_at, private_listener};
 pub use paths::{MAX_SOCKET_PATH_BYTES, Paths};
 pub use read::{
     ProjectSources, find_project, read_project, read_project_at, read_registered, read_secret, read_source,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -12,7 +11,7 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::output::code;
 use crate::boot::operator_name;
-use crate::config::Env;
+use crate::config::{Env, is_listened_at};
 
 /// The unit as it is by hand; [`unit()`] fills in what is particular to this machine.
 const TEMPLATE: &str = include_str!("../../../contrib/systemd/kas.service");
@@ -69,7 +68,7 @@ fn hints(env: &Env, context: &Context<'_>) -> Vec<(String, &'static str)> {
         let command = format!("loginctl enable-linger {user}");
         hints.push((command, "or systemd ends kas and every task with your last login session"));
     }
-    if UnixStream::connect(&context.paths.socket).is_ok() {
+    if is_listened_at(&context.paths.socket) {
         hints
             .push(("kas daemon stop".to_owned(), "the one that runs now is not the service; its runs go on"));
     }

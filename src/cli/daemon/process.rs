@@ -9,7 +9,6 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 use serde_json::json;
 
@@ -19,6 +18,7 @@ use super::super::error::Error;
 use super::super::output::code;
 use crate::auth::{check_peer, peer_cred};
 use crate::client;
+use crate::config::connect_now;
 
 /// How often it is looked at a daemon that was told to end, for a minute in all.
 const LOOK_EVERY_NS: i64 = 250_000_000;
@@ -145,23 +145,17 @@ fn elsewhere(which: &str) -> Error {
 fn listener(socket: &Path) -> Result<Option<Pid>, Error> {
     let stream = match connect_now(socket) {
         Ok(stream) => stream,
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
-        Err(Errno::AGAIN) => return Err(client::Error::Hangs { socket: socket.to_owned(), pid: None }.into()),
-        Err(error) => {
-            return Err(client::Error::Connect { socket: socket.to_owned(), error: error.into() }.into());
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(None);
         }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            return Err(client::Error::Hangs { socket: socket.to_owned(), pid: None }.into());
+        }
+        Err(error) => return Err(client::Error::Connect { socket: socket.to_owned(), error }.into()),
     };
     check_peer(&stream).map_err(|error| client::Error::Connect { socket: socket.to_owned(), error })?;
     let pid = peer_cred(&stream)?.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     pid.map(Some).ok_or_else(|| elsewhere(&format!("at {}", socket.display())))
-}
-
-/// Connects without waiting for room among the connections that wait (unix(7), EAGAIN).
-fn connect_now(socket: &Path) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&stream, &SocketAddrUnix::new(socket)?)?;
-    Ok(stream)
 }
 
 /// No process listens. A process that the pid file names may be anything, so it is named and left alone.
@@ -229,14 +223,7 @@ mod tests {
         let path = temp.path().join("s");
         let socket = UnixListener::bind(&path).unwrap();
         rustix::net::listen(&socket, 0).unwrap();
-        let mut waiting = Vec::new();
-        let full = loop {
-            match connect_now(&path) {
-                Ok(stream) => waiting.push(stream),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(full, Errno::AGAIN, "after {}", waiting.len());
+        let _waiting: Vec<_> = std::iter::from_fn(|| connect_now(&path).ok()).collect();
         let error = listener(&path).unwrap_err();
         assert!(matches!(error, Error::Client(client::Error::Hangs { .. })), "{error:?}");
     }
