@@ -87,12 +87,17 @@ impl Handle {
         sent.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()).reason("holder"))
     }
 
+    /// Takes the colours that runs which start later begin with.
+    pub fn theme_of_later(&self, theme: Theme) {
+        self.0.terminals.set_theme(theme);
+    }
+
     /// Tells the colours of the page that a run's operator works in. They are those of the runs that start later, too.
     ///
     /// # Errors
     /// As [`Handle::input`].
     pub async fn theme(&self, id: TerminalId, theme: Theme) -> Answer<()> {
-        self.0.terminals.set_theme(theme);
+        self.theme_of_later(theme);
         match id {
             TerminalId::Task(run) => {
                 let sent = self.holder(run).await?.shim().theme(theme).await;

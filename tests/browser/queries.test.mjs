@@ -191,6 +191,10 @@ for (const backend of BACKENDS) {
       await answers('0d0d/1111/1717');
       await type(page, 'q');
       await endsWith(page, 'exit 0', 'done');
+      // A run that another page launches asks before that page shows it.
+      const other = await openDemo(kas, { colorScheme: 'light' });
+      await runAdHoc(other, "stty raw -echo; printf '\\033]11;?\\007'; head -c 25 | tr '\\033' '^'");
+      await shows(other, '11;rgb:ffff/ffff/ffff');
     });
 
     for (let seed = SEED; seed < SEED + SEEDS; seed += 1) {

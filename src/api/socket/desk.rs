@@ -17,6 +17,7 @@ pub(super) trait Desk: Clone + Send + Sync + 'static {
     fn terminal(&self, id: TerminalId) -> impl Future<Output = Answer<Arc<Channel>>> + Send;
     fn input(&self, id: TerminalId, bytes: Bytes) -> impl Future<Output = Answer<()>> + Send;
     fn resize(&self, id: TerminalId, size: Size) -> impl Future<Output = Answer<()>> + Send;
+    fn theme_of_later(&self, theme: Theme);
     fn theme(&self, id: TerminalId, theme: Theme) -> impl Future<Output = Answer<()>> + Send;
     fn attached(&self, id: InstanceId, resumed: bool) -> impl Future<Output = ()> + Send;
     fn detached(&self, id: InstanceId) -> impl Future<Output = ()> + Send;
@@ -65,6 +66,10 @@ impl Desk for ProjectDesk {
 
     async fn resize(&self, id: TerminalId, size: Size) -> Answer<()> {
         self.handle.resize(id, size).await
+    }
+
+    fn theme_of_later(&self, theme: Theme) {
+        self.handle.theme_of_later(theme);
     }
 
     async fn theme(&self, id: TerminalId, theme: Theme) -> Answer<()> {

@@ -65,7 +65,7 @@ impl<D: Desk> Connection<D> {
             }
             Said::Colours(it) => {
                 let answer = self.handle_of(&it.channel);
-                let answer = answer.and_then(|(_, handle)| self.draws_with(handle, it.theme()?));
+                let answer = answer.and_then(|(name, handle)| self.draws_with(name, handle, it.theme()?));
                 (it.channel, answer)
             }
             Said::Ack(it) => {
@@ -229,8 +229,13 @@ impl<D: Desk> Connection<D> {
         Ok(())
     }
 
-    /// Takes the colours that a subscriber draws with. They count while it is the owner.
-    pub(super) fn draws_with(&mut self, handle: u32, theme: Theme) -> Answer<()> {
+    /// Takes the colours that a subscriber draws with. They count while it is the owner; on the channel of events, for runs to come.
+    pub(super) fn draws_with(&mut self, name: ChannelName, handle: u32, theme: Theme) -> Answer<()> {
+        if name == ChannelName::Events {
+            self.interactive(Some(Mode::Interactive))?;
+            self.desk.theme_of_later(theme);
+            return Ok(());
+        }
         self.may_act(handle)?;
         self.pty(handle)?.theme = Some(theme);
         self.apply_theme(handle);

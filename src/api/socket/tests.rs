@@ -65,6 +65,7 @@ impl Desk for FakeDesk {
         self.say(format!("resize {}x{}", size.cols(), size.rows())).await;
         Ok(())
     }
+    fn theme_of_later(&self, _theme: Theme) {}
     async fn theme(&self, _id: TerminalId, theme: Theme) -> Answer<()> {
         self.say(format!("theme {:?}", theme.background)).await;
         Ok(())

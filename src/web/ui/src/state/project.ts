@@ -4,11 +4,12 @@ import { createEffect, createMemo, createSignal, on, onCleanup, type Accessor } 
 import { createStore, reconcile } from 'solid-js/store';
 import * as calls from '../api/calls';
 import { ApiError, messageOf, request } from '../api/http';
-import { session } from '../api/session';
+import { mayRun, session } from '../api/session';
 import type { Instance, Pane, Problem, Task } from '../api/types';
 import { announcements, isActive, without } from '../model';
 import { EVENTS, paneChannel, taskChannel, type RunState, type ServerMessage } from '../stream/message';
 import { Socket, type Link, type Wire } from '../stream/socket';
+import { colours, onThemeChange, theme } from '../terminal/theme';
 import { announce, tell } from './announce';
 import { now } from './clock';
 import { deletions, isDeleted } from './deletion';
@@ -78,11 +79,16 @@ export function createProject(id: string): ProjectStore {
   const refresh = coalesced(load);
 
   let since: number | null = null;
+  const tellColours = (): void => {
+    if (mayRun()) socket.send({ type: 'pty.colours', channel: EVENTS, ...colours(theme()) });
+  };
+  onCleanup(onThemeChange(tellColours));
   socket.attach(EVENTS, {
     opened: () => socket.send({ type: 'subscribe', channel: EVENTS, ...(since === null ? {} : { since }) }),
     closed: () => {},
     message: (message: ServerMessage) => {
       if (message.type === 'event') since = message.id;
+      if (message.type === 'subscribed') tellColours();
       refresh();
     },
   });
