@@ -65,7 +65,8 @@ pub(super) async fn run(args: Args, mut context: Context<'_>) -> Result<u8, Erro
     writeln!(context.output.err)?;
     let undelivered = session.watch.undelivered();
     if undelivered > 0 {
-        context.remark(&format!("{undelivered} bytes that were typed may not have reached the program"))?;
+        let noun = if undelivered == 1 { "byte that was" } else { "bytes that were" };
+        context.remark(&format!("{undelivered} {noun} typed may not have reached the program"))?;
     }
     let told = match left? {
         Left::Detached => "detached".to_owned(),

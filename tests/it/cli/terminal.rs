@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
@@ -308,6 +308,46 @@ fn what_a_program_set_is_undone_however_its_watching_ends() {
         let before = screen.modes();
         assert_eq!(screen.end(&before).0, Some(6));
     }
+}
+
+#[test]
+fn a_signal_that_is_ignored_does_not_end_the_following() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let id = daemon.home.kas_in(&demo, &["run", "--json", "--", LEAVES]).json()["id"].clone();
+    let kas = daemon.home.command(&demo, &["logs", "-f", id.as_str().unwrap()]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(kas.get_program()).args(kas.get_args());
+    nohup
+        .env_clear()
+        .envs(kas.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(&demo);
+    let mut screen = Screen::run(nohup, 80, 24);
+    let before = screen.modes();
+    screen.until("begun");
+    screen.signal(Signal::HUP);
+    screen.signal(Signal::INT);
+    assert_eq!(screen.end(&before).0, Some(130));
+}
+
+#[test]
+fn a_signal_ends_a_command_whose_reader_does_not_read() {
+    let daemon = Daemon::start("pty");
+    let demo = daemon.demo();
+    let run =
+        daemon.home.kas_in(&demo, &["run", "--json", "--", "head -c 1000000 /dev/zero | tr '\\0' x"]).json();
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(daemon.home.kas_in(&demo, &["wait", id]).code, Some(0));
+    let mut logs = daemon.home.command(&demo, &["logs", id]).stdout(Stdio::piped()).spawn().unwrap();
+    logs.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
+    kill_process(Pid::from_child(&logs), Signal::TERM).unwrap();
+    // The other end of the pipe is open until this has ended.
+    let _reader = logs.stdout.take();
+    let pidfd = pidfd_open(Pid::from_child(&logs), PidfdFlags::empty()).unwrap();
+    let limit = Timespec::try_from(PATIENCE).unwrap();
+    let ends = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).unwrap() == 1;
+    logs.kill().unwrap();
+    assert_eq!((ends, logs.wait().unwrap().code()), (true, Some(143)));
 }
 
 #[test]
