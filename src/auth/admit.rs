@@ -21,7 +21,7 @@ pub enum Access {
     Page,
     /// The exchange of a page ticket for a session: the ticket in the body is the credential.
     Exchange,
-    /// No such address, or not with this method: only a credential learns so, whatever is said of the body, which nobody reads.
+    /// No such address, or not with this method: only a credential learns so, whatever is said of the body, which is not read.
     Absent,
     /// Everything else.
     #[default]

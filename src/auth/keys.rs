@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(keys.socket_ticket("token:bootstrap", NOW).unwrap(), None);
     }
 
-    /// Whoever has a link opens it as often as they like: it costs the sessions and tickets of that link, and no other's.
+    /// A link that is opened any number of times costs the sessions and tickets of that link, and no other's.
     #[test]
     fn a_link_takes_nothing_from_anybody_else() {
         let mut keys = keys();

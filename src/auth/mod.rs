@@ -13,7 +13,7 @@ mod token_file;
 pub use admit::{Access, Admitted, Refusal, RequestFacts, Surface, admit};
 pub use failures::{Failures, ToldFailures};
 pub use keys::{Keys, NewSession, NewToken, NoKey};
-pub use peer::{PeerCred, check_peer, peer_cred, peer_may_connect};
+pub use peer::{PeerCred, check_peer, peer_cred};
 pub use record::{SessionRecord, TokenRecord};
 pub use secret::{Hash, fresh};
 pub use site::Site;
