@@ -4,7 +4,7 @@ use super::say;
 use super::view::{View, is_end, run};
 use crate::check::violation::{Invariant, Violation};
 use crate::journal::{Cause, Ending, ExitRecord};
-use crate::model::{ErrorWord, Exit, Instance, RunState};
+use crate::model::{ErrorWord, EventKind, Exit, Instance, RunState};
 use crate::store::RunRow;
 
 /// A row's columns agree with its state.
@@ -78,9 +78,11 @@ pub(super) fn records(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// What a row says against its exit record. A stop hides the code, and so does a tmux server that went away under the run.
+/// What a row says against its exit record. A tmux server that went away under the run hides the code, and a stop that came before its start or
+/// found no record leaves none.
 fn contradiction(it: &Instance, record: &ExitRecord) -> Option<String> {
-    let hidden = it.state == RunState::Stopped
+    let ran = matches!(record.ending, Ending::Exited(_));
+    let hidden = (it.state == RunState::Stopped && !ran)
         || it.error == Some(ErrorWord::DaemonRestart)
         || (it.error == Some(ErrorWord::TmuxCrash) && record.cause == Cause::WindowClosed);
     match (&record.ending, it.exit) {
@@ -119,11 +121,14 @@ pub(super) fn events(view: &View<'_>, found: &mut Vec<Violation>) {
     for (id, events) in &view.events {
         let Some(row) = view.runs.get(id) else { continue };
         let it = &row.run.instance;
-        for event in events.iter().filter(|event| is_end(event) && event.details.contains_key("state")) {
+        for event in events.iter().filter(|event| is_end(event) && event.details.contains_key("exit_code")) {
             let text = |key: &str| event.details.get(key).and_then(|value| value.as_str());
+            // That of a stop tells its state by its kind.
+            let stopped = (event.kind == EventKind::TaskStopped.word()).then_some(RunState::Stopped.word());
+            let Some(state) = stopped.or(text("state")) else { continue };
             let code = event.details.get("exit_code").and_then(serde_json::Value::as_i64);
             let error = it.error.map(ErrorWord::word);
-            if (text("state"), code, text("error")) != (Some(it.state.word()), row.exit_code, error) {
+            if (state, code, text("error")) != (it.state.word(), row.exit_code, error) {
                 let sentence = "the audit log tells another end of it than its row";
                 say(found, Invariant::ExitTruth, run(*id), sentence);
             }

@@ -95,7 +95,7 @@ fn events() -> Vec<StoredEvent> {
         .collect();
     all.push(event(5, EventKind::TaskExited, DONE, ended("done", json!(0), Value::Null)));
     all.push(event(6, EventKind::TaskExited, FAILED, ended("failed", json!(137), Value::Null)));
-    all.push(event(7, EventKind::TaskStopped, STOPPED, Value::Null));
+    all.push(event(7, EventKind::TaskStopped, STOPPED, json!({"exit_code": null})));
     all.push(event(8, EventKind::TaskExited, NEVER, ended("failed", Value::Null, json!("spawn_failed"))));
     all
 }
@@ -358,6 +358,13 @@ fn i3_a_run_that_is_over_has_no_shim() {
         end(it, |_| {});
     };
     check(told, &["I4 its row says signal 9, its exit record code 3"]);
+    let stopped_without_its_code = |it: &mut Evidence| {
+        told(it);
+        let run = Run { instance: instance(LIVE, RunState::Stopped), ..row(STOPPED).run };
+        database(it).runs[LIVE] = RunRow { run, ..row(STOPPED) };
+        *database(it).events.last_mut().unwrap() = event(9, EventKind::TaskStopped, LIVE, Value::Null);
+    };
+    check(stopped_without_its_code, &["I4 its row says stopped, its exit record code 3"]);
     let differs = |it: &mut Evidence| {
         kept(it);
         journal(it).pieces[0].1 = [b"x", &output(LIVE)[1..]].concat().into();
@@ -372,7 +379,7 @@ fn i4_an_exit_is_what_the_kernel_said() {
         &["I4 not that of its signal", "I4 another end", "I4 told failed"],
     );
     check(|it| run(it, NEVER).error = None, &["I4 not exactly one", "I4 another end"]);
-    check(|it| database(it).runs[STOPPED].exit_code = Some(0), &["I4 not that of"]);
+    check(|it| database(it).runs[STOPPED].exit_code = Some(0), &["I4 not that of", "I4 another end"]);
     check(|it| database(it).runs[LIVE].exit_code = Some(3), &["I4 not over", "I4 not that of"]);
     check(|it| end(it, |record| record.nonce = Nonce::from_bytes([8; 16])), &["I4 somebody else"]);
     check(|it| it.directories[0].exit = Err("nonsense".to_owned()), &["I4 exit record cannot be read"]);
