@@ -41,7 +41,7 @@ INSERT INTO task_instances_3 (id, project_id, task_name, command, cwd, state, ba
 DROP TABLE task_instances;
 ALTER TABLE task_instances_3 RENAME TO task_instances;
 
-CREATE INDEX idx_task_instances_project ON task_instances(project_id, launched_at DESC, id DESC);
+CREATE INDEX idx_task_instances_project ON task_instances(project_id, id);
 CREATE INDEX idx_task_instances_live ON task_instances(id) WHERE state IN ('starting', 'running');
 
 CREATE TRIGGER task_states_move_forward BEFORE UPDATE OF state ON task_instances
