@@ -38,8 +38,11 @@ pub trait History: Send + Sync {
     fn times(&self) -> Vec<(Offset, i64)>;
     /// The sizes the terminal had: (offset, size), ascending; the first is at or before `range().start`.
     fn sizes(&self) -> Vec<(Offset, Size)>;
-    /// What is held now, of which nothing is dropped while somebody has it; `None` when nothing ever is.
-    fn pinned(&self) -> Option<Arc<dyn History>> {
-        None
+    /// What is held now, of which nothing is dropped while it is in use; `None` when nothing ever is.
+    ///
+    /// # Errors
+    /// What the file system said; `ErrorKind::NotFound` when there is nothing.
+    fn pinned(&self) -> io::Result<Option<Arc<dyn History>>> {
+        Ok(None)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::handle::{Answer, Handle, internal, not_found};
+use super::handle::{Answer, Handle, closing, internal, not_found};
 use super::input::{Confirmation, DeleteTarget, Input, Plan, Project, Reply};
 use super::projects::read_new;
 use super::refusal::{Code, Refusal};
@@ -109,7 +109,7 @@ impl Handle {
         Ok(confirmed)
     }
 
-    /// Refuses what would end a run that nobody here can end; to wait for its end instead would be to wait for as long as it runs.
+    /// Refuses what would end a run that this daemon cannot end; to wait for its end instead would be to wait for as long as it runs.
     fn may_end(&self, id: InstanceId) -> Answer<()> {
         let refuse = |why: String, reason| Err(Refusal::new(Code::Unavailable, why).reason(reason));
         let Some(terminal) = self.0.terminals.get(id) else { return Ok(()) };
@@ -120,7 +120,7 @@ impl Handle {
                 refuse(format!("Instance {id} cannot be stopped: {error}."), "read_only")
             }
             None if terminal.is_silent() => {
-                refuse(format!("Instance {id} cannot be stopped: its holder does not answer."), "holder")
+                refuse(format!("Instance {id} cannot be stopped: its shim does not answer."), "holder")
             }
             Some(_) | None => Ok(()),
         }
@@ -129,7 +129,7 @@ impl Handle {
     /// Stops a run; answers when nothing of its process tree lives.
     ///
     /// # Errors
-    /// `conflict` when it is over.
+    /// `conflict` when it is over; `unavailable` when that takes too long, with what it waits for. The run is ended all the same.
     pub async fn stop(&self, actor: &Actor, id: InstanceId) -> Answer<Instance> {
         let before = self.instance(id).await?;
         // Of one whose end is being stored only the orchestrator knows whether it was stopped.
@@ -139,12 +139,14 @@ impl Handle {
         }
         self.may_end(id)?;
         let actor = actor.clone();
-        match self.over(&[id], self.ask(|reply| Input::Stop { reply, actor, id })).await {
+        match self.over(|_| vec![id], self.ask(|reply| Input::Stop { reply, actor, id })).await {
             Ok(Reply::Instance(instance)) => Ok(*instance),
             Ok(_) => Err(unexpected()),
-            // Shown as running and known to be over: only a database that took the end of it could say so.
+            // Recorded as running, known to be over, and its end is not being stored: storing it has failed for good.
             Err(refusal)
-                if refusal.code == Code::Conflict && !self.instance(id).await?.state.is_terminal() =>
+                if refusal.code == Code::Conflict
+                    && !self.0.view.borrow().finishing.contains(&id)
+                    && !self.instance(id).await?.state.is_terminal() =>
             {
                 let message = format!(
                     "Instance {id} is over, and its end could not be stored; see daemon.log and restart the daemon."
@@ -155,11 +157,12 @@ impl Handle {
         }
     }
 
-    /// Stops if needed, then launches the same definition again; answers the new instance, once it is recorded and the old one is over. What is
-    /// refused leaves the old one as it is.
+    /// Stops if needed, then launches the same definition again; answers the new instance, once it is recorded and the old one is over. A
+    /// repeated key answers the first new instance as soon as that is recorded, also while the old one lives. What is refused leaves the old
+    /// one as it is.
     ///
     /// # Errors
-    /// As [`Handle::launch`]; `conflict` while the same is being restarted; `unavailable` when nobody here can end the old one, or when it
+    /// As [`Handle::launch`]; `conflict` while the same is being restarted; `unavailable` when this daemon cannot end the old one, or when it
     /// lives on: then the new one begins as soon as the old one is over.
     pub async fn restart(&self, actor: &Actor, id: InstanceId, key: Option<String>) -> Answer<Instance> {
         let named = key.clone().map(|key| IdempotencyKey { operator: actor.operator.clone(), key });
@@ -188,8 +191,9 @@ impl Handle {
             idempotency_key: key,
         });
         let actor = actor.clone();
-        let Reply::Launched(Launched::Instance(instance)) =
-            self.over(&[id], self.ask(|reply| Input::Restart { reply, actor, plan })).await?
+        let Reply::Launched(Launched::Instance(instance)) = self
+            .over(|view| view.replaced_with(id), self.ask(|reply| Input::Restart { reply, actor, plan }))
+            .await?
         else {
             return Err(unexpected());
         };
@@ -238,8 +242,9 @@ impl Handle {
 
     async fn register_one(&self, project: Project, moved_from: Option<PathBuf>) -> Answer<ProjectSummary> {
         let asked = self.ask(|reply| Input::AddProject { reply, project, moved_from });
-        let Reply::Project(summary) = asked.await? else { return Err(unexpected()) };
-        Ok(summary)
+        let Reply::Project(project) = asked.await? else { return Err(unexpected()) };
+        let running = self.0.view.borrow().running_in(&project.id);
+        Ok(project.summary(running))
     }
 
     /// Registers the configuration's `repos`; one that cannot be is said and left out. What a link has come to lead to is not taken for the
@@ -267,7 +272,9 @@ impl Handle {
             live.iter().filter(|run| run.project_id == *id).map(|run| run.id).collect();
         runs.iter().try_for_each(|run| self.may_end(*run))?;
         let (actor, id) = (actor.clone(), id.clone());
-        self.over(&runs, self.ask(|reply| Input::RemoveProject { reply, actor, id })).await.map(|_| ())
+        self.over(|_| runs.clone(), self.ask(|reply| Input::RemoveProject { reply, actor, id }))
+            .await
+            .map(|_| ())
     }
 
     /// Reads the configuration again and registers its new `repos`; the old one stays when the new one is bad.
@@ -276,8 +283,7 @@ impl Handle {
     /// `invalid_request` with the problems in `details`.
     pub async fn reload(&self) -> Answer<ReloadReport> {
         let (report, limits) = self.0.facts.reload().await?;
-        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
-        self.0.inbox.send(Input::Limits(limits)).await.map_err(closing)?;
+        self.0.inbox.send(Input::Limits(limits)).await.map_err(|_| closing())?;
         self.register(&self.0.facts.config().repos).await;
         Ok(report)
     }

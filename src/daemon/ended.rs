@@ -66,9 +66,9 @@ impl History for JournalHistory {
         self.read("index", |reader| reader.index()).unwrap_or_default().sizes
     }
 
-    fn pinned(&self) -> Option<Arc<dyn History>> {
-        let pinned = self.read("segments", |reader| reader.pin())?;
-        Some(Arc::new(PinnedHistory(pinned)))
+    fn pinned(&self) -> io::Result<Option<Arc<dyn History>>> {
+        let pinned = self.0.lock().unwrap_or_else(PoisonError::into_inner).pin()?;
+        Ok(Some(Arc::new(PinnedHistory(pinned))))
     }
 }
 
@@ -164,7 +164,7 @@ fn empty(end: u64) -> Transcript {
     }
 }
 
-/// Records that somebody came to a run's terminal or left it.
+/// Records that a viewer came to a run's terminal or left it.
 pub(super) async fn watched(store: &Store, actor: &Actor, id: InstanceId, what: Watch) {
     let kind = match what {
         Watch::Began => EventKind::TaskAttached,

@@ -15,7 +15,7 @@ use super::replies::Replies;
 use super::run::View;
 use super::terminals::Terminals;
 use crate::backend::tmux::Tmux;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, Metrics};
 use crate::model::{InstanceId, ProjectId};
 use crate::store::Store;
 
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// Ended runs whose output could not be read yet: where it is. As many as faults left; none of them is removed before it is read or deleted.
     pub(super) unread: DashMap<InstanceId, PathBuf>,
+    /// Changes that the database has refused and that are tried again.
+    pub(super) unwritten: Gauge,
 }
 
 impl Shared {
@@ -63,12 +65,17 @@ impl Shared {
             facts,
             metrics: Arc::default(),
             unread: DashMap::new(),
+            unwritten: Gauge::default(),
         }
     }
 }
 
 pub(super) fn internal(message: &str) -> Refusal {
     Refusal::new(Code::Internal, message)
+}
+
+pub(super) fn closing() -> Refusal {
+    Refusal::new(Code::Unavailable, "The daemon is shutting down.")
 }
 
 pub(super) fn not_found(what: &str) -> Refusal {
@@ -79,7 +86,6 @@ impl Handle {
     /// Puts a request into the inbox and waits for its answer.
     pub(super) async fn ask(&self, input: impl FnOnce(ReplyId) -> Input) -> Answer<Reply> {
         let (id, answer) = self.0.replies.expect();
-        let closing = || Refusal::new(Code::Unavailable, "The daemon is shutting down.");
         self.0.inbox.send(input(id)).await.map_err(|_| closing())?;
         answer.await.map_err(|_| closing())?
     }
@@ -94,8 +100,7 @@ impl Handle {
         let known = self.known(id)?;
         let (project, changed) = self.0.files.refresh(&known).await;
         if let Some(input) = changed {
-            let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
-            self.0.inbox.send(input).await.map_err(closing)?;
+            self.0.inbox.send(input).await.map_err(|_| closing())?;
         }
         Ok(project)
     }

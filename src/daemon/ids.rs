@@ -21,7 +21,7 @@ pub(super) struct Ids {
 
 impl Ids {
     /// Makes ids that are greater than the `known` ones. An id that is not made here, because it leaves no room above it, is not counted:
-    /// a directory that somebody named so would end all launches.
+    /// a directory that was given such a name would end all launches.
     pub(super) fn above(known: impl IntoIterator<Item = InstanceId>) -> Self {
         let last = known.into_iter().map(InstanceId::as_number).filter(|id| *id < END).max();
         Self { last: Mutex::new(last.unwrap_or(0)) }

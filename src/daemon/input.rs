@@ -26,7 +26,7 @@ pub enum Reply {
     /// An instance as it is now.
     Instance(Box<Instance>),
     /// A project as it is now.
-    Project(ProjectSummary),
+    Project(Project),
     /// How many.
     Count(u64),
     /// Done.

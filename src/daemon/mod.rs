@@ -13,6 +13,7 @@ mod input;
 mod lives_on;
 mod panes;
 mod perform;
+mod processes;
 mod projects;
 mod reads;
 mod refusal;
@@ -37,7 +38,7 @@ pub use input::{
 pub use perform::Places;
 pub use projects::problems_json;
 pub use refusal::{Code, Refusal};
-pub use resume::{Resume, end_report, resume};
+pub use resume::{Resume, end_report, resume, waited_in_vain};
 pub use start::{Parts, start};
 pub use state::{Live, Phase, State};
 pub use step::step;

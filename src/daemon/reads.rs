@@ -1,5 +1,6 @@
 //! What callers want to know.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -107,14 +108,20 @@ impl Handle {
     /// What an instance wrote.
     ///
     /// # Errors
-    /// `not_found`, or the store.
+    /// `not_found`, the store, or `unavailable` while its journal cannot be read.
     pub async fn transcript(&self, id: InstanceId) -> Answer<Transcript> {
         let instance = self.instance(id).await?;
         let channel = self.run_channel(&instance).await?;
         let history = channel.history().cloned().ok_or_else(|| internal("A run without history."))?;
-        // Whoever reads it takes their time, and a run that goes on drops its oldest bytes meanwhile.
-        let pinned = tokio::task::spawn_blocking(move || history.pinned().unwrap_or(history)).await;
-        Ok(Transcript { instance, history: pinned.map_err(|_| internal("Reading the transcript failed."))? })
+        // A reader takes its time, and a run that goes on drops its oldest bytes meanwhile.
+        let pinned = tokio::task::spawn_blocking(move || Ok(history.pinned()?.unwrap_or(history))).await;
+        let pinned: io::Result<_> = pinned.map_err(|_| internal("Reading the transcript failed."))?;
+        let unread = |error: io::Error| {
+            let message =
+                format!("The output of instance {id} cannot be read now: {error}. Ask again later.");
+            Refusal::new(Code::Unavailable, message).reason("journal")
+        };
+        Ok(Transcript { instance, history: pinned.map_err(unread)? })
     }
 
     /// A page of audit events, oldest first.

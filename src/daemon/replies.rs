@@ -1,4 +1,4 @@
-//! Who waits for an answer.
+//! The callers that wait for an answer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 
 type Waiting = HashMap<ReplyId, oneshot::Sender<Result<Reply, Refusal>>>;
 
-/// The callers that wait. As many as there are requests, which the API caps.
+/// The callers that wait. As many as there are requests, which the API caps; one that left is forgotten when the next one comes.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     next: AtomicU64,
@@ -23,7 +23,10 @@ impl Replies {
     pub(super) fn expect(&self) -> (ReplyId, oneshot::Receiver<Result<Reply, Refusal>>) {
         let id = ReplyId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
-        self.locked().insert(id, sender);
+        let mut waiting = self.locked();
+        waiting.retain(|_, sender| !sender.is_closed());
+        waiting.insert(id, sender);
+        drop(waiting);
         (id, receiver)
     }
 
@@ -37,5 +40,24 @@ impl Replies {
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_left_is_forgotten() {
+        let replies = Replies::default();
+        let (_stays, waits) = replies.expect();
+        for _ in 0..1000 {
+            drop(replies.expect());
+        }
+        let (last, _waits) = replies.expect();
+        assert_eq!(replies.locked().len(), 2);
+        replies.answer(last, Ok(Reply::Done));
+        assert_eq!(replies.locked().len(), 1);
+        drop(waits);
     }
 }

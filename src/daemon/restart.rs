@@ -54,7 +54,7 @@ pub(super) fn replace(state: &mut State, id: InstanceId, now: TimeMs) -> Vec<Eff
     old.map_or_else(Vec::new, |old| ask_to_stop(old, &by, now))
 }
 
-/// A run is gone: what waited for it to be over goes on, and whoever waited for its own launch is told.
+/// A run is gone: what waited for it to be over goes on, and its launch is answered where that still waits.
 pub(super) fn after(state: &mut State, gone: &Live) -> Vec<Effect> {
     let id = gone.run.instance.id;
     let mut effects: Vec<Effect> = launched(gone).collect();
@@ -71,7 +71,7 @@ pub(super) fn after(state: &mut State, gone: &Live) -> Vec<Effect> {
     effects
 }
 
-/// Tells of a launch whoever still waits for it.
+/// Answers a launch to the callers that still wait for it.
 fn launched(live: &Live) -> impl Iterator<Item = Effect> {
     let reply = Reply::Launched(Launched::Instance(Box::new(live.run.instance.clone())));
     let told = if live.is_recorded() { live.also.as_slice() } else { &[] };

@@ -42,12 +42,11 @@ pub fn resume(
         Decision::Finish(..) => match (end, shim) {
             // The stop is carried out although the command has ended: others of its tree may live.
             (Some(_), Some(reached)) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
-            (Some(end), None) if waited_in_vain(&end) => Resume::Begin,
             (Some(end), _) => tell(end_report(end, tmux == Server::Down)),
             (None, _) => tell(ShimReport::Lost(ErrorWord::ShimLost, None)),
         },
         Decision::Lost { word, end: Some(_), .. } => match shim {
-            // To be ended anyhow: then as whoever asked for it was promised.
+            // To be ended anyhow: then as the stop that was asked for.
             Some(reached) if run.stop.is_some() => tell(ShimReport::Reached(reached)),
             Some(_) => tell(ShimReport::GiveUp(*word)),
             None => Resume::LookAgain,
@@ -67,9 +66,9 @@ pub fn resume(
     }
 }
 
-/// Whether a shim left its gate because no daemon came to open it: its command never ran.
+/// Whether a shim left its gate because no daemon came to open it: its command never ran, and the record of it counts for none.
 #[must_use]
-pub(super) fn waited_in_vain(record: &ExitRecord) -> bool {
+pub fn waited_in_vain(record: &ExitRecord) -> bool {
     record.ending == Ending::NeverStarted && record.cause == Cause::Itself
 }
 

@@ -24,21 +24,24 @@ pub(super) struct View {
     pub projects: BTreeMap<ProjectId, Project>,
     /// Runs that are starting or running.
     pub live: BTreeMap<InstanceId, Instance>,
-    /// Runs whose end is being stored: of them the store alone tells, so nobody sees an end that a crash could still undo.
+    /// Runs whose end is being stored: of them the store alone tells, so that no reader sees an end that a crash could still undo.
     pub finishing: BTreeSet<InstanceId>,
+    /// Recorded replacements that wait, and the run that each of them waits for.
+    pub replaces: BTreeMap<InstanceId, InstanceId>,
 }
 
 impl View {
     /// What is visible of a state.
     #[must_use]
     pub(super) fn of(state: &State) -> Self {
-        let recorded = state.live.iter().filter(|(_, live)| live.is_recorded());
+        let recorded = || state.live.iter().filter(|(_, live)| live.is_recorded());
         let (finishing, live): (Vec<_>, Vec<_>) =
-            recorded.partition(|(_, live)| live.phase == Phase::Finishing);
+            recorded().partition(|(_, live)| live.phase == Phase::Finishing);
         Self {
             projects: state.projects.clone(),
             live: live.into_iter().map(|(id, live)| (*id, live.run.instance.clone())).collect(),
             finishing: finishing.into_iter().map(|(id, _)| *id).collect(),
+            replaces: recorded().filter_map(|(id, live)| Some((*id, live.replaces?))).collect(),
         }
     }
 
@@ -46,6 +49,15 @@ impl View {
     #[must_use]
     pub(super) fn running_in(&self, project: &ProjectId) -> usize {
         self.live.values().filter(|instance| instance.project_id == *project).count()
+    }
+
+    /// The runs that the replacement of this one waits for, this one first. It waits for more than that where this one is itself a replacement
+    /// that waited.
+    #[must_use]
+    pub(super) fn replaced_with(&self, id: InstanceId) -> Vec<InstanceId> {
+        let of_this = |by: &InstanceId| self.live.get(by).is_some_and(|run| run.restarted_from == Some(id));
+        let waits_for = |by: InstanceId| std::iter::successors(Some(by), |by| self.replaces.get(by).copied());
+        self.replaces.keys().copied().filter(of_this).flat_map(|by| waits_for(by).skip(1)).collect()
     }
 }
 

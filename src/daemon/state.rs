@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::{Plan, Project, ReplyId};
 use crate::lifecycle::Run;
-use crate::model::{BackendKind, ErrorWord, Instance, InstanceId, ProjectId};
+use crate::model::{BackendKind, ErrorWord, InstanceId, ProjectId};
 use crate::policy::{Confirmations, TaskLimits};
 
 /// All of it.
@@ -21,7 +21,7 @@ pub struct State {
     pub live: BTreeMap<InstanceId, Live>,
     /// Questions that wait for a person. Capped inside.
     pub confirmations: Confirmations,
-    /// Projects being taken off, and who waits for it.
+    /// Projects being taken off, and the caller that waits for it.
     pub removing: BTreeMap<ProjectId, ReplyId>,
 }
 
@@ -30,7 +30,7 @@ pub struct State {
 pub enum Phase {
     /// Its row is being written; nothing was started.
     Recording {
-        /// Who waits for the launch.
+        /// The caller that waits for the launch.
         reply: ReplyId,
         /// Whether it is the answer to a question.
         confirmed: bool,
@@ -48,23 +48,33 @@ pub enum Phase {
 /// One run that is not over.
 #[derive(Debug, Clone)]
 pub struct Live {
-    /// Its row, and whether somebody asked for it to stop.
+    /// Its row, and whether a stop of it was asked for.
     pub run: Run,
     /// What was planned; empty for one adopted after a restart.
     pub plan: Option<Plan>,
     /// How far it is.
     pub phase: Phase,
-    /// Who waits for its end.
+    /// The callers that wait for its end.
     pub waiting: Vec<ReplyId>,
-    /// Who else is told of the launch: who asked for the same by its key while its row was being written, and of a replacement whoever waits
-    /// until the run that it replaces is over.
+    /// Further callers that are told of the launch: those that asked for the same by its key while its row was being written, and of a
+    /// replacement those that wait until the run that it replaces is over.
     pub also: Vec<ReplyId>,
-    /// Who wants it deleted once its end is stored.
+    /// The callers that want it deleted once its end is stored.
     pub deleting: Vec<ReplyId>,
     /// Why it is being ended, where no operator asked for that.
     pub given_up: Option<ErrorWord>,
     /// The run in whose place it is launched, while that is not over; nothing of this one is started before.
     pub replaces: Option<InstanceId>,
+}
+
+/// Callers that may wait for one thing of a run. The oldest of more is told to ask again, for it may have left: a stop or a deletion of what
+/// cannot be ended or stored may be tried any number of times.
+const WAITING: usize = 64;
+
+/// Notes a caller that waits; answers the one that waits no longer for that.
+pub(super) fn wait(waiting: &mut Vec<ReplyId>, reply: ReplyId) -> Option<ReplyId> {
+    waiting.push(reply);
+    (waiting.len() > WAITING).then(|| waiting.remove(0))
 }
 
 impl State {
@@ -81,18 +91,8 @@ impl State {
         }
     }
 
-    /// How many runs of a project are starting or running; what has ended holds no place, stored or not.
-    #[must_use]
-    pub fn running_in(&self, project: &ProjectId) -> usize {
-        self.running().filter(|instance| instance.project_id == *project).count()
-    }
-
-    /// Runs that are starting or running, but for those that make room for their replacement: the two have one place.
-    pub fn running(&self) -> impl Iterator<Item = &Instance> {
-        self.places().map(|live| &live.run.instance)
-    }
-
-    /// The same as they are held.
+    /// Runs that hold a place: those that are starting or running, but for those that make room for their replacement, for the two have one
+    /// place. What has ended holds none, stored or not.
     pub fn places(&self) -> impl Iterator<Item = &Live> {
         let open = |live: &&Live| !live.run.instance.state.is_terminal();
         let replaced: BTreeSet<_> =
@@ -120,7 +120,7 @@ impl Live {
         Self::at(run, None, Phase::Due)
     }
 
-    /// A run of which nobody wants anything.
+    /// A run that no caller waits for.
     #[must_use]
     pub const fn at(run: Run, plan: Option<Plan>, phase: Phase) -> Self {
         Self {

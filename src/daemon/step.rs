@@ -11,7 +11,7 @@ use super::input::{
 };
 use super::refusal::{Code, Refusal};
 use super::restart::{after, begin_again, replace, restart};
-use super::state::{Live, Phase, State};
+use super::state::{Live, Phase, State, wait};
 use super::view::{ConfirmRequired, Confirmed, Launched};
 use crate::journal::{Cause, Ending, ExitRecord};
 use crate::lifecycle::{self, Event, Run};
@@ -91,8 +91,14 @@ pub(super) fn launched_before(live: &mut Live, reply: ReplyId) -> Vec<Effect> {
         let instance = Box::new(live.run.instance.clone());
         return answer(reply, Ok(Reply::Launched(Launched::Instance(instance))));
     }
-    live.also.push(reply);
-    Vec::new()
+    too_many(wait(&mut live.also, reply))
+}
+
+/// The answer to a caller in whose place another one waits.
+fn too_many(no_longer: Option<ReplyId>) -> Vec<Effect> {
+    let Some(to) = no_longer else { return Vec::new() };
+    let message = "Too many callers wait for this. What was asked for is done all the same; ask again.";
+    answer(to, Err(Refusal::new(Code::Unavailable, message).reason("waiting")))
 }
 
 /// Whether there is room for one more run; those that are `gone` by then hold no place.
@@ -309,7 +315,7 @@ fn shim(state: &mut State, id: InstanceId, report: ShimReport, now: TimeMs) -> V
     match report {
         ShimReport::Reached(found) => reached(live, found, now),
         ShimReport::Started { pid } => started(live, pid, now),
-        // Whoever asked for the stop is told when nothing of the tree lives.
+        // The stop is answered when nothing of the tree lives.
         ShimReport::Exited(record) if live.is_being_ended() && matches!(record.ending, Ending::Exited(_)) => {
             Vec::new()
         }
@@ -363,7 +369,7 @@ fn started(live: &mut Live, pid: u32, now: TimeMs) -> Vec<Effect> {
 
 fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
     let id = live.run.instance.id;
-    // What the command did before it was told to end is its own end, and a stop that somebody asked for is a stop.
+    // What the command did before it was told to end is its own end, and a stop that was asked for is a stop.
     let given_up = live.given_up.filter(|_| record.cause == Cause::Stop && live.run.stop.is_none());
     let event = match &record.ending {
         _ if let Some(word) = given_up => {
@@ -379,7 +385,7 @@ fn ended(live: &mut Live, record: ExitRecord, now: TimeMs) -> Vec<Effect> {
         Ending::NeverStarted => Event::Lost(ErrorWord::SpawnFailed, None),
     };
     if record.cause == Cause::WindowClosed && live.run.stop.is_none() {
-        // Somebody closed the window by hand, which is a stop that did not come through here.
+        // The operator closed the window by hand, which is a stop that did not come through here.
         let by = format!("{} (tmux)", live.run.instance.launched_by);
         if let Ok(next) = lifecycle::transition(&live.run, Event::StopRequested { by }, now) {
             live.run = next.run;
@@ -427,7 +433,7 @@ fn finished(state: &mut State, id: InstanceId, result: Result<(), Refusal>) -> V
             spared: id,
         });
     }
-    // Once whoever stopped it was told, and before its replacement is.
+    // After the answers to its stops, and before those of its replacement.
     effects.extend(next);
     effects.extend(removal(state, instance.project_id));
     effects
@@ -451,9 +457,10 @@ fn stop(state: &mut State, reply: ReplyId, actor: &Actor, id: InstanceId, now: T
         let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is already {state}."));
         return answer(reply, Err(refusal.reason("not_running")));
     }
-    // One that is being stopped already is told to everybody who asks when its end is stored.
-    live.waiting.push(reply);
-    ask_to_stop(live, &actor.operator, now)
+    // Each further stop is answered when the end is stored, too.
+    let mut effects = too_many(wait(&mut live.waiting, reply));
+    effects.extend(ask_to_stop(live, &actor.operator, now));
+    effects
 }
 
 /// Records the wish before anything is signalled, then ends the tree if there is one.
@@ -476,8 +483,7 @@ fn delete(state: &mut State, reply: ReplyId, target: DeleteTarget) -> Vec<Effect
         && let Some(live) = state.live.get_mut(&id)
     {
         if live.phase == Phase::Finishing {
-            live.deleting.push(reply);
-            return Vec::new();
+            return too_many(wait(&mut live.deleting, reply));
         }
         let refusal = Refusal::new(Code::Conflict, format!("Instance {id} is still running. Stop it first."));
         return answer(reply, Err(refusal.reason("still_running")));
@@ -521,9 +527,8 @@ fn project_recorded(
     result: Result<(), Refusal>,
 ) -> Vec<Effect> {
     let added = result.map(|()| {
-        let summary = project.summary(state.running_in(&project.id));
-        state.projects.insert(project.id.clone(), project);
-        Reply::Project(summary)
+        state.projects.insert(project.id.clone(), project.clone());
+        Reply::Project(project)
     });
     answer(reply, added)
 }
@@ -1070,6 +1075,23 @@ mod tests {
         step(state, Input::Restart { reply: ReplyId(n as u64), actor: ada(), plan }, NOW)
     }
 
+    #[test]
+    fn of_many_callers_the_oldest_is_told_to_ask_again() {
+        let mut state = state(BackendKind::Pty);
+        running(&mut state, 1);
+        let asked: Vec<Effect> = (100..300)
+            .flat_map(|n| step(&mut state, Input::Stop { reply: ReplyId(n), actor: ada(), id: id(1) }, NOW))
+            .collect();
+        let waiting = state.live[&id(1)].waiting.clone();
+        let told = words(&asked).into_iter().filter(|word| word.ends_with(" waiting"));
+        let oldest = 300 - u64::try_from(waiting.len()).unwrap();
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            (100..oldest).map(|n| format!("reply {n} waiting")).collect::<Vec<_>>()
+        );
+        assert!(waiting.len() < 100 && waiting.last() == Some(&ReplyId(299)));
+    }
+
     fn record_and_finish(state: &mut State, n: u128) -> Vec<Effect> {
         let ended = ShimReport::Ended(record(Ending::Exited(Exit::Code(0)), Cause::Stop));
         step(state, Input::Shim { id: id(n), report: ended }, NOW);
@@ -1117,9 +1139,13 @@ mod tests {
         restart_in(&mut state, 3, 2);
         let recorded = step(&mut state, Input::Recorded { id: id(3), result: Ok(None) }, NOW);
         assert_eq!(words(&recorded), ["finish stopped None - task.stopped"]);
+        // What is waited for is known all the time, so that the caller is told when it cannot be ended.
+        let waited_for = |state: &State, n| crate::daemon::run::View::of(state).replaced_with(id(n));
+        assert_eq!(waited_for(&state, 2), [id(2), id(1)]);
         // What the second one replaces is over, what that replaced is not.
         let finished = step(&mut state, Input::Finished { id: id(2), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["release", "cull", "reply 2 ok"]);
+        assert_eq!((waited_for(&state, 2), waited_for(&state, 1)), (vec![id(1)], Vec::new()));
         let stop = step(&mut state, Input::Stop { reply: ReplyId(9), actor: ada(), id: id(3) }, NOW);
         assert_eq!(words(&stop), ["finish stopped None - task.stopped"]);
         let finished = step(&mut state, Input::Finished { id: id(3), result: Ok(()) }, NOW);

@@ -54,9 +54,14 @@ impl History for RunHistory {
         self.now().map_or_else(Vec::new, |place| place.sizes())
     }
 
-    fn pinned(&self) -> Option<Arc<dyn History>> {
-        // A journal that is gone when it is to be pinned was stored before it went.
-        self.now()?.pinned().or_else(|| self.now())
+    fn pinned(&self) -> io::Result<Option<Arc<dyn History>>> {
+        let Some(place) = self.now() else { return Ok(None) };
+        match place.pinned() {
+            // A journal that is gone when it is to be pinned was stored before it went.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self.now()),
+            Ok(None) => Ok(Some(place)),
+            pinned => pinned,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::handle::{Answer, Handle, not_found};
+use super::handle::{Answer, Handle, closing, not_found};
 use super::refusal::{Code, Refusal};
 use super::run::View;
 use super::terminals::Terminals;
@@ -17,7 +17,7 @@ use crate::model::{Actor, BackendKind, EventKind, Instance, InstanceId, ProjectI
 use crate::store::{Change, NewEvent};
 use crate::terminal::Theme;
 
-/// How long whoever types or resizes waits for a run that is starting.
+/// How long typing or resizing waits for a run that is starting.
 const STARTS_IN: Duration = Duration::from_secs(10);
 
 impl Handle {
@@ -50,7 +50,11 @@ impl Handle {
         if let Some(channel) = self.0.terminals.ended(instance.id) {
             return Ok(channel);
         }
-        if let Some(dir) = self.0.unread.get(&instance.id) {
+        let unread = self.0.unread.get(&instance.id).map(|dir| dir.clone());
+        // The event of its storing may be heard before it is taken off the list.
+        if let Some(dir) = unread
+            && self.0.store.with_transcript(vec![instance.id]).await?.is_empty()
+        {
             let message = format!(
                 "The output of instance {} could not be read yet. It is kept in {} and read again from time to time; daemon.log says why.",
                 instance.id,
@@ -158,10 +162,9 @@ impl Handle {
     /// `not_found`, or the store.
     pub async fn ended(&self, id: InstanceId) -> Answer<Instance> {
         let mut view = self.0.view.clone();
-        let closing = |_| Refusal::new(Code::Unavailable, "The daemon is shutting down.");
         view.wait_for(|view| !view.live.contains_key(&id) && !view.finishing.contains(&id))
             .await
-            .map_err(closing)?;
+            .map_err(|_| closing())?;
         self.instance(id).await
     }
 

@@ -15,8 +15,8 @@ pub fn kept_of_task(history: Option<u8>) -> usize {
 /// The runs to delete so that the newest `keep` stay, the oldest first. `ended` are the ended runs of one named task, or the ad-hoc ones of a
 /// project, in any order; runs that are not over must not be among them. Ids are in launch order, so no clock has a part in it.
 ///
-/// `spared` is the run whose end is the occasion. It stays, also where `keep` newer ones ended before it: whoever waits for its end can read
-/// what it came to. The next end takes it.
+/// `spared` is the run whose end is the occasion. It stays, also where `keep` newer ones ended before it: a caller that waits for its end can
+/// read what it came to. The next end takes it.
 #[must_use]
 pub fn cull(mut ended: Vec<InstanceId>, keep: usize, spared: InstanceId) -> Vec<InstanceId> {
     ended.sort_unstable();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) use input::noise;
+pub(crate) use input::{noise, parent};
 pub(crate) use start::spec;
 
 use crate::harness::{Backend, World};

@@ -1,16 +1,19 @@
 //! After a start: taking up what goes on, ending what is over, and waiting for what does not answer yet.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::find::{Found, FoundRun};
 use super::performer::Performer;
+use super::salvage;
 use crate::backend::BackendError;
 use crate::backend::tmux::Scan;
 use crate::daemon::changes::same_directory;
 use crate::daemon::effect::Effect;
+use crate::daemon::ended::JournalHistory;
 use crate::daemon::input::{Input, Plan, Reached, ShimReport};
 use crate::daemon::resume::{Resume, resume};
 use crate::daemon::state::{Live, State};
@@ -48,6 +51,7 @@ impl Performer {
     /// Carries out what was decided about what was found. What is to become of runs goes through the inbox, as ever.
     pub(in crate::daemon) async fn take_up(&self, state: &mut State, found: Found) -> Vec<Input> {
         self.sweep();
+        self.keep_only_copies(&found.runs);
         let decisions = lifecycle::decide(&found.facts);
         let Found { runs, recorded, facts, scan } = found;
         let mut runs: HashMap<InstanceId, FoundRun> = runs.into_iter().map(|run| (run.dir.id, run)).collect();
@@ -83,6 +87,14 @@ impl Performer {
             }
         }
         inputs
+    }
+
+    /// Notes the outputs of ended runs that may be nowhere else, before anything is read or deleted: until it is known better, such a directory
+    /// is not taken for one without output.
+    fn keep_only_copies(&self, runs: &[FoundRun]) {
+        for dir in runs.iter().map(|run| run.dir).filter(|dir| dir.only_copy && dir.output) {
+            self.shared.unread.insert(dir.id, self.places.dir(dir.id));
+        }
     }
 
     fn sweep(&self) {
@@ -170,16 +182,19 @@ impl Performer {
         }
         match resume(decision, &record.run, exit.map(Box::new), reached, around.tmux) {
             Resume::Tell(mut report) => {
-                if let (ShimReport::Lost(_, text), Decision::Lost { .. }) = (&mut *report, decision) {
-                    *text = self.loss_text(id, &around.ended).await;
+                if let (ShimReport::Lost(word, text), Decision::Lost { .. }) = (&mut *report, decision) {
+                    *text = self.loss_text(id, *word, &around.ended).await;
                 }
                 return Carried::Out(Some(Box::new(Input::Shim { id, report: *report })));
             }
             Resume::Begin => return Carried::Out(Some(Box::new(self.begun(record)))),
             Resume::LookAgain => return Carried::Later,
             Resume::EndShim => self.end_shim(id, connected).await,
-            Resume::Discard => self.let_go(id, None).await,
-            Resume::Salvage => self.begin_salvage(id),
+            Resume::Discard => {
+                self.shared.unread.remove(&id);
+                self.let_go(id, None).await;
+            }
+            Resume::Salvage => self.begin_salvage(id, salvage::Shim::Left),
             Resume::Leave => {}
         }
         Carried::Out(None)
@@ -197,7 +212,7 @@ impl Performer {
             definition: record.definition.clone(),
             history: instance.history,
             restarted_from: instance.restarted_from,
-            // Who repeats the launch is answered from the store.
+            // A repeated launch is answered from the store.
             idempotency_key: None,
         };
         Input::Begin { plan: Box::new(plan), refused: refused.map(|refusal| refusal.message) }
@@ -212,7 +227,9 @@ impl Performer {
         let hello = connected.map(|(client, ..)| client.hello());
         let end = hello.map_or(Offset(instance.output_bytes), |hello| hello.end);
         let size = hello.map_or(record.definition.size, |hello| hello.size);
-        self.shared.terminals.open(instance.id, end, size);
+        let terminal = self.shared.terminals.open(instance.id, end, size);
+        // What it wrote is there to be read, also while its shim does not answer.
+        terminal.history.move_to(Arc::new(JournalHistory::new(&self.places.dir(instance.id))));
     }
 
     /// Takes up a run whose shim is of another version: it is watched, and not ended whatever was asked. One at its gate cannot be let
@@ -229,7 +246,7 @@ impl Performer {
     /// Says, once after a start, that a run can only be watched.
     async fn say_read_only(&self, instance: &Instance, version: u8) {
         let (id, known) = (instance.id, shim::VERSION);
-        tracing::warn!(%id, version, known, "the run's holder is of another kas: it can be watched, and nothing else");
+        tracing::warn!(%id, version, known, "the run's shim is of another kas: it can be watched, and nothing else");
         let event = NewEvent::of_run(EventKind::TaskReadOnly, TimeMs::now(), instance, &instance.launched_by)
             .detail("protocol", version);
         if let Err(error) =

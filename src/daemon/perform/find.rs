@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::performer::Performer;
 use crate::backend::tmux::{self, Scan};
+use crate::daemon::processes::look;
 use crate::daemon::resume::waited_in_vain;
 use crate::journal::{self, Cause, Ending, ExitRecord, Nonce, Reader, RecordError, Spec};
 use crate::lifecycle::{
@@ -53,13 +54,7 @@ impl Found {
     /// The runs whose end was found or is certain.
     #[must_use]
     pub(crate) fn ending(&self) -> Vec<InstanceId> {
-        // It did not begin: it begins now, and ends when it ends.
-        let begins = |id: InstanceId| {
-            let run = self.runs.iter().find(|run| run.dir.id == id);
-            run.and_then(|run| run.record.as_ref()).is_some_and(waited_in_vain)
-        };
         let ends = |decision: Decision| match decision {
-            Decision::Finish(id, _) if begins(id) => None,
             Decision::Finish(id, _) | Decision::Lost { id, end: None, .. } | Decision::NeverStarted(id) => {
                 Some(id)
             }
@@ -186,39 +181,31 @@ impl Performer {
             unread = true;
             true
         });
+        let found = FoundDir { id, end: None, shim, boot, ran, output: true, only_copy: false, left: false };
         if unread {
             // What cannot be read now may be there: nothing is decided about its run until it can.
-            let shim = Shim::Silent;
-            let dir = FoundDir {
-                id,
-                end: None,
-                shim,
-                boot,
-                ran: true,
-                output: true,
-                only_copy: false,
-                left: false,
-            };
+            let dir = FoundDir { shim: Shim::Silent, ran: true, ..found };
             return FoundRun { dir, spec: None, record: None, connection: None };
         }
+        let found = FoundDir { output: has_output(&path), ..found };
         let record = record.filter(|record| is_of(record, spec.as_ref(), id));
+        if record.as_ref().is_some_and(waited_in_vain) {
+            // Its shim has no command and takes none any more: it leaves by itself, or when its directory is taken away.
+            let dir = FoundDir { shim: Shim::Gone, ran: false, ..found };
+            return FoundRun { dir, spec, record: None, connection: None };
+        }
         let end = record.as_ref().map(end_of);
         let left = match (&spec, shim, boot) {
             // A copy of another run's spec proves nothing about this one.
             (Some(spec), Shim::Gone, Boot::This) if spec.id == id => self.is_left(id, spec.nonce).await,
             (_, Shim::Gone | Shim::Silent | Shim::AtGate | Shim::Live, _) => false,
         };
-        let dir = FoundDir { id, end, shim, boot, ran, output: has_output(&path), only_copy: false, left };
-        FoundRun { dir, spec, record, connection }
+        FoundRun { dir: FoundDir { end, left, ..found }, spec, record, connection }
     }
 
     /// Whether processes of the run live that no shim holds.
     async fn is_left(&self, id: InstanceId, nonce: Nonce) -> bool {
-        let look = tokio::task::spawn_blocking(move || shim::Look::recent().has(&nonce, id)).await;
-        look.unwrap_or_else(|error| {
-            tracing::error!(%id, %error, "the look at what is left of the run failed");
-            false
-        })
+        look(id, move || shim::Look::recent().has(&nonce, id)).await.unwrap_or_default()
     }
 
     async fn reach(

@@ -1,4 +1,4 @@
-//! What holds a run: its shim, started up to the gate, then listened to.
+//! A run's shim: started up to its gate, then listened to.
 
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::performer::Performer;
+use super::salvage::Shim;
 use crate::backend::tmux::{Window, WindowPlan};
 use crate::backend::{BackendError, Holder, pty};
 use crate::broker::History;
@@ -60,7 +61,7 @@ impl Performer {
         self.wake(Input::Spawned { id, result }).await;
     }
 
-    /// Takes away what was made for a run that did not start. A shim that waits for somebody leaves when its directory is gone.
+    /// Takes away what was made for a run that did not start. A shim that waits for a daemon leaves when its directory is gone.
     pub(super) fn unplace(&self, plan: &Plan, backend: BackendKind) {
         self.clear(&self.places.dir(plan.id));
         if backend == BackendKind::Tmux {
@@ -332,8 +333,9 @@ impl Performer {
         match found {
             Some(record) => self.report_end(id, record).await,
             None => {
-                let text = self.loss_text(id, &ended).await;
-                self.report(id, ShimReport::Lost(ErrorWord::ShimLost, text)).await;
+                let word = ErrorWord::ShimLost;
+                let text = self.loss_text(id, word, &ended).await;
+                self.report(id, ShimReport::Lost(word, text)).await;
             }
         }
     }
@@ -397,7 +399,7 @@ impl Performer {
     pub(super) async fn stop_tree(&self, id: InstanceId) {
         let Some(terminal) = self.shared.terminals.get(id) else { return };
         if terminal.holder.get().is_some_and(|holder| holder.shim().is_read_only()) {
-            tracing::warn!(%id, "the run's holder is of another kas and is not stopped");
+            tracing::warn!(%id, "the run's shim is of another kas and is not stopped");
             return;
         }
         terminal.begin_stopping();
@@ -419,25 +421,29 @@ impl Performer {
         }
     }
 
-    /// Everything is stored: the shim leaves, then its directory goes.
+    /// The end is stored: the shim leaves, then its directory goes, where the output is stored too.
     pub(super) async fn let_go(&self, id: InstanceId, terminal: Option<Arc<LiveTerminal>>) {
-        let dir = self.places.dir(id);
-        if let Some(terminal) = terminal
-            && let Some(holder) = terminal.holder.get()
-            && holder.let_go().await.is_ok()
-            && !self.leaves(&terminal).await
-        {
+        let shim = match &terminal {
+            Some(terminal) if !self.leaves(terminal).await => Shim::Stays,
+            Some(_) | None => Shim::Left,
+        };
+        if shim == Shim::Stays {
             tracing::warn!(%id, "the shim does not leave; its directory stays until the next start");
-            return;
         }
         if self.shared.unread.contains_key(&id) {
-            return self.begin_salvage(id);
+            self.begin_salvage(id, shim);
+        } else if shim == Shim::Left {
+            self.clear(&self.places.dir(id));
+            hit(Failpoint::DirRemoved);
         }
-        self.clear(&dir);
-        hit(Failpoint::DirRemoved);
     }
 
+    /// Lets a shim go; whether it has left then. One that cannot be told has left.
     async fn leaves(&self, terminal: &LiveTerminal) -> bool {
+        let Some(holder) = terminal.holder.get() else { return true };
+        if holder.let_go().await.is_err() {
+            return true;
+        }
         hit(Failpoint::ShimLetGo);
         tokio::time::timeout(SHIM_LEAVES_IN, terminal.left.notified()).await.is_ok()
     }

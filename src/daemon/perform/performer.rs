@@ -142,18 +142,17 @@ impl Performer {
 
     /// Writes what must not be lost: tries until it is written, saying why it was not.
     pub(super) async fn write(&self, change: Change) -> Result<(), Error> {
-        loop {
-            match self.shared.store.record(change.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(
-                    error @ (Error::Busy | Error::Full | Error::Undone | Error::ReadOnly(_) | Error::Io(_)),
-                ) => {
-                    tracing::error!(%error, "a change waits for the database");
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(RETRY_MS)).await;
+        let mut written = self.shared.store.record(change.clone()).await;
+        if !waits(&written) {
+            return written.map(|_| ());
         }
+        self.shared.unwritten.inc();
+        while waits(&written) {
+            tokio::time::sleep(std::time::Duration::from_millis(RETRY_MS)).await;
+            written = self.shared.store.record(change.clone()).await;
+        }
+        self.shared.unwritten.dec();
+        written.map(|_| ())
     }
 
     async fn record_events(&self, events: Vec<NewEvent>) {
@@ -193,5 +192,16 @@ impl Performer {
         self.shared.store.remove_project(id.clone(), vec![event]).await?;
         self.clear_unread(&ended);
         Ok(())
+    }
+}
+
+/// Whether a change was refused that the database may take later.
+fn waits<T>(written: &Result<T, Error>) -> bool {
+    match written {
+        Err(error @ (Error::Busy | Error::Full | Error::Undone | Error::ReadOnly(_) | Error::Io(_))) => {
+            tracing::error!(%error, "a change waits for the database");
+            true
+        }
+        Ok(_) | Err(_) => false,
     }
 }

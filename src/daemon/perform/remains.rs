@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::performer::Performer;
+use crate::daemon::processes::{listed, look};
 use crate::journal::Nonce;
 use crate::model::{ErrorWord, InstanceId};
 use crate::shim::{self, Left, Look, Remains};
@@ -15,8 +16,6 @@ const TREE_ENDS_IN: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// …and at what lives on although it was killed.
 const LOOK_LATER: Duration = Duration::from_secs(1);
-/// Processes that are named in words; of more the number is told.
-const SHOWN: usize = 8;
 
 impl Performer {
     /// Waits until the ward of a dead shim has ended what that held.
@@ -37,17 +36,14 @@ impl Performer {
         let mut remains = Remains::of(&nonce, id);
         let (mut met, mut told_staying) = (Vec::new(), false);
         loop {
-            let looked = tokio::task::spawn_blocking(move || {
+            let looked = look(id, move || {
                 let left = remains.advance();
                 (remains, left)
             });
             let left;
             (remains, left) = match looked.await {
-                Ok(looked) => looked,
-                Err(error) => {
-                    tracing::error!(%id, %error, "the look at what is left of the run failed");
-                    return met;
-                }
+                Some(looked) => looked,
+                None => return met,
             };
             let pause = match left {
                 Left::Gone => return met,
@@ -72,12 +68,8 @@ impl Performer {
 
     /// Why a run was lost, in words, where something was left of it: what was ended, and what has the run's id in its environment, which proves
     /// nothing, and is left alone.
-    pub(super) async fn loss_text(&self, id: InstanceId, ended: &[u32]) -> Option<String> {
-        let marked = tokio::task::spawn_blocking(move || Look::recent().marked(id)).await;
-        let doubtful = marked.unwrap_or_else(|error| {
-            tracing::error!(%id, %error, "the look at what is left of the run failed");
-            Vec::new()
-        });
+    pub(super) async fn loss_text(&self, id: InstanceId, word: ErrorWord, ended: &[u32]) -> Option<String> {
+        let doubtful = look(id, move || Look::recent().marked(id)).await.unwrap_or_default();
         if !doubtful.is_empty() {
             tracing::error!(
                 %id,
@@ -85,25 +77,21 @@ impl Performer {
                 "these processes have the id of the lost run in their environment, which is no proof that they are its: they are left alone"
             );
         }
-        words_of_loss(ended, &doubtful)
+        words_of_loss(word, ended, &doubtful)
     }
 }
 
-fn words_of_loss(ended: &[u32], doubtful: &[u32]) -> Option<String> {
+fn words_of_loss(word: ErrorWord, ended: &[u32], doubtful: &[u32]) -> Option<String> {
     let ended = (!ended.is_empty())
-        .then(|| format!("; what was left of the run was ended (processes {})", some(ended)));
+        .then(|| format!("; what was left of the run was ended (processes {})", listed(ended.iter())));
     let doubtful = (!doubtful.is_empty()).then(|| {
-        format!("; processes {} have its id in their environment and were left alone", some(doubtful))
+        format!(
+            "; processes {} have its id in their environment and were left alone",
+            listed(doubtful.iter())
+        )
     });
     let more = ended.into_iter().chain(doubtful).collect::<String>();
-    (!more.is_empty()).then(|| format!("{}{more}", ErrorWord::ShimLost.text()))
-}
-
-/// The first few of many.
-fn some(pids: &[u32]) -> String {
-    let shown: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
-    let more = pids.len().saturating_sub(SHOWN);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+    (!more.is_empty()).then(|| format!("{}{more}", word.text()))
 }
 
 #[cfg(test)]
@@ -112,12 +100,14 @@ mod tests {
 
     #[test]
     fn what_was_left_is_told_in_words() {
-        assert_eq!(words_of_loss(&[], &[]), None);
-        let why = ErrorWord::ShimLost.text();
-        let told = words_of_loss(&[7, 8], &[]).unwrap();
-        assert_eq!(told, format!("{why}; what was left of the run was ended (processes 7, 8)"));
+        for word in ErrorWord::ALL {
+            assert_eq!(words_of_loss(word, &[], &[]), None);
+            let told = words_of_loss(word, &[7, 8], &[]).unwrap();
+            let why = word.text();
+            assert_eq!(told, format!("{why}; what was left of the run was ended (processes 7, 8)"));
+        }
         let many: Vec<u32> = (1..=12).collect();
-        let told = words_of_loss(&[], &many).unwrap();
+        let told = words_of_loss(ErrorWord::ShimLost, &[], &many).unwrap();
         assert!(told.contains("1, 2, 3, 4, 5, 6, 7, 8 and 4 more have its id") && told.len() < 400, "{told}");
     }
 }

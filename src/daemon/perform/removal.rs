@@ -34,7 +34,7 @@ impl Performer {
                 tmux.kill_window(&instance.project_id, instance.id).await?;
             }
             hit(Failpoint::WindowClosed);
-            // Its shim may not have left yet. A directory that outlived its row would be nobody's; but one that has the only copy of the output
+            // Its shim may not have left yet. A directory that outlived its row would belong to no run; but one that has the only copy of the output
             // goes after the record, for that may be refused.
             if !self.shared.unread.contains_key(&instance.id) {
                 self.clear(&self.places.dir(instance.id));

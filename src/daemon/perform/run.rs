@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::performer::Performer;
+use super::transcript::missing_of;
 use crate::broker::Ended;
 use crate::daemon::effect::RunEffect;
 use crate::daemon::ended::StoredHistory;
@@ -137,7 +138,7 @@ impl Performer {
         again.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "The end of the run could not be stored.")))
     }
 
-    /// Writes the row, and makes the terminal before anybody is told, so that a viewer who comes at once finds it.
+    /// Writes the row, and makes the terminal before the launch is answered, so that a viewer that comes at once finds it.
     async fn record_launch(&self, instance: Instance, plan: Plan) {
         let id = instance.id;
         let operator = instance.launched_by.clone();
@@ -199,8 +200,7 @@ impl Performer {
         if let Some(kept) = &transcript {
             let end = kept.start.after(kept.bytes.len());
             run.instance.output_bytes = record.as_ref().map_or(end.0, |record| record.total_bytes);
-            let total = Offset(run.instance.output_bytes);
-            missing.extend((end < total).then_some((end, total)));
+            missing = missing_of(kept, missing, Offset(run.instance.output_bytes));
         }
         if let (Some(record), Some(_)) = (&record, &unread) {
             run.instance.output_bytes = record.total_bytes;
@@ -215,12 +215,12 @@ impl Performer {
         if let Some((_, kept)) = transcripts.first()
             && let Some(terminal) = self.shared.terminals.get(id)
         {
-            // Before anybody is told of the end: whoever then asks for the bytes gets them all.
+            // Before the end is told: a reader that hears of it gets all of the bytes.
             terminal.history.move_to(Arc::new(StoredHistory::new(kept.clone())));
             terminal.channel.extend_to(Offset(instance.output_bytes));
         }
         if unread.is_some() {
-            // Before its end is told, so that nobody takes it for a run without output.
+            // Before its end is told, so that it is not taken for a run without output.
             self.shared.unread.insert(id, self.places.dir(id));
         }
         self.write(Change { updates: vec![run], transcripts, events, deletes: Vec::new() }).await?;
@@ -231,7 +231,7 @@ impl Performer {
         Ok(())
     }
 
-    /// Whoever watches a run sees its end, which is stored.
+    /// Shows a run's end, which is stored, to its viewers.
     fn end_terminal(&self, instance: &Instance) {
         if let Some(terminal) = self.shared.terminals.get(instance.id) {
             terminal.channel.end(ended(instance));
@@ -239,8 +239,8 @@ impl Performer {
     }
 }
 
-/// The event of an end says which bytes could not be written, if any.
-fn with_missing(event: NewEvent, missing: &[(Offset, Offset)]) -> NewEvent {
+/// An event with the bytes that could not be written, if any.
+pub(super) fn with_missing(event: NewEvent, missing: &[(Offset, Offset)]) -> NewEvent {
     if missing.is_empty() {
         return event;
     }

@@ -32,6 +32,13 @@ pub(super) async fn read(dir: &Path) -> io::Result<Option<(Transcript, Missing)>
     }
 }
 
+/// What is missing of a run that wrote `total` bytes, of which this is kept.
+pub(super) fn missing_of(kept: &Transcript, mut missing: Missing, total: Offset) -> Missing {
+    let end = kept.start.after(kept.bytes.len());
+    missing.extend((end < total).then_some((end, total)));
+    missing
+}
+
 fn read_blocking(dir: &Path) -> io::Result<(Transcript, Missing)> {
     let mut reader = Reader::new(dir);
     let (start, end) = reader.range()?;

@@ -55,11 +55,27 @@ async fn launched(world: &World, become_root: &Path, then: &str) -> String {
     id
 }
 
-fn state(world: &World, id: &str) -> String {
+/// The runs of the project.
+fn runs(world: &World) -> Vec<Value> {
     let all = kas(world, &["ps", "-a", "-p", "demo", "--json"]);
     let all: Value = serde_json::from_str(&all.stdout).unwrap_or_else(|_| panic!("{all:?}"));
-    let items = all.as_array().or_else(|| all["items"].as_array()).unwrap_or_else(|| panic!("{all}"));
-    items.iter().find(|it| it["id"] == id).unwrap()["state"].as_str().unwrap().to_owned()
+    all.as_array().or_else(|| all["items"].as_array()).unwrap_or_else(|| panic!("{all}")).clone()
+}
+
+fn of_run(world: &World, id: &str) -> Value {
+    runs(world).into_iter().find(|it| it["id"] == id).unwrap_or_else(|| panic!("{id}"))
+}
+
+fn state(world: &World, id: &str) -> String {
+    of_run(world, id)["state"].as_str().unwrap().to_owned()
+}
+
+/// Restarts a run that is not over, which is refused with what lives; answers the replacement that waits.
+fn waiting(world: &World, old: &str, named: &str) -> String {
+    let restarted = kas(world, &["restart", "-p", "demo", old]);
+    assert!(restarted.code == Some(6) && restarted.stderr.contains(named), "{restarted:?}");
+    let new = runs(world).into_iter().find(|it| it["restarted_from"] == old && it["state"] == "starting");
+    new.unwrap_or_else(|| panic!("{restarted:?}"))["id"].as_str().unwrap().to_owned()
 }
 
 /// One that heeds ^C is stopped by it; of one that does not the answer comes in time and says what lives on, and nothing else waits.
@@ -86,17 +102,21 @@ async fn a_program_that_became_root(backend: Backend) {
     let asked = Instant::now();
     let stop = kas(&world, &["stop", "-p", "demo", &deaf]);
     assert_eq!(stop.code, Some(6), "{stop:?}");
-    assert!(stop.stderr.contains("lives_on") || stop.stderr.contains("of root"), "{stop:?}");
+    let pid = of_run(&world, &deaf)["pid"].as_i64().unwrap();
+    let named = format!("of it live processes {pid} (sh, of root)");
+    assert!(stop.stderr.contains(&named), "{stop:?}");
     assert!(asked.elapsed() < promised(Duration::from_secs(15)), "{:?}", asked.elapsed());
     assert_eq!(state(&world, &deaf), "running", "it is not over before it is");
+    if backend == Backend::Pty {
+        // A replacement waits for it, and so does the replacement of that: each says so.
+        let first = waiting(&world, &deaf, &named);
+        let second = waiting(&world, &first, &named);
+        assert_eq!(kas(&world, &["stop", "-p", "demo", &second]).code, Some(0));
+    }
     let other = kas(&world, &["run", "-p", "demo", "--wait", "--", "exit 7"]);
     assert_eq!(other.code, Some(7), "{other:?}");
 
     // It ends at last, and then the run is what was asked for.
-    let all = kas(&world, &["ps", "-a", "-p", "demo", "--json"]);
-    let all: Value = serde_json::from_str(&all.stdout).unwrap();
-    let items = all.as_array().or_else(|| all["items"].as_array()).unwrap();
-    let pid = items.iter().find(|it| it["id"] == deaf.as_str()).unwrap()["pid"].as_i64().unwrap();
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     eventually("the run is stopped", || {
         let now = state(&world, &deaf);

@@ -30,7 +30,8 @@ pub(crate) fn resident_kib(pid: u64) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn parent(pid: u64) -> u64 {
+/// The parent of a process; of a run's command that is its shim.
+pub(crate) fn parent(pid: u64) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{RECOVERY, integrity, launched_again, outsider, try_launch};
-use crate::harness::{Backend, Viewer, World, promised};
-use crate::process::roomy;
+use crate::harness::{Backend, Viewer, World, eventually, promised};
+use crate::process::{lives, roomy};
 
 /// Writes a line every millisecond until `$1` exists, and says last, in milliseconds, how long the longest write took and how late
 /// it woke at the latest, which is the machine's own noise.
@@ -92,6 +92,42 @@ async fn a_locked_database_stalls_no_output_and_loses_no_end() {
     assert_eq!((&done["state"], &done["exit_code"]), (&json!("failed"), &json!(9)));
     assert_eq!(&world.transcript(&short).await.1[..], b"bye\r\n");
     assert_eq!(world.until_ended(again["id"].as_str().unwrap()).await["exit_code"], 4);
+    world.fsck();
+}
+
+/// A stop that cannot be recorded signals nothing, and an end that cannot be stored is not told: both say so in time, and come to their end after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_beside_a_locked_database_is_answered() {
+    let world = roomy(Backend::Pty).await;
+    let untouched = world.run_command("demo", "exec sleep 1000").await;
+    let pid = world.until_running(&untouched).await["pid"].as_u64().unwrap();
+    let ends = "trap 'touch ../told' TERM; touch ../up; until [ -e ../go ]; do sleep 0.02; done; exit 9";
+    let ending = world.run_command("demo", ends).await;
+    let there = |name: &str| {
+        let path = world.path(name);
+        move || if path.exists() { Ok(()) } else { Err(path.display().to_string()) }
+    };
+    eventually("the trap", there("up")).await;
+    let stop = async |id: &str| world.post(&format!("/api/v1/tasks/{id}/stop"), json!({})).await;
+    let lock = outsider(&world);
+    let began = Instant::now();
+    let (over, not_begun) = tokio::join!(stop(&ending), async {
+        eventually("TERM", there("told")).await;
+        lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        world.write("go", "");
+        stop(&untouched).await
+    });
+    over.refused(503, "unavailable", "end_waits");
+    not_begun.refused(503, "unavailable", "stop_waits");
+    assert!(began.elapsed() < promised(Duration::from_secs(15)), "{:?}", began.elapsed());
+    assert!(lives(pid), "it was signalled before the wish was recorded");
+    for id in [&untouched, &ending] {
+        assert_eq!(world.instance(id).await["state"], "running");
+    }
+    lock.execute_batch("ROLLBACK").unwrap();
+    for id in [&untouched, &ending] {
+        assert_eq!(world.until_ended(id).await["state"], "stopped");
+    }
     world.fsck();
 }
 

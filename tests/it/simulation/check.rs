@@ -1,6 +1,6 @@
 //! What must hold: after every step, of every row that is written, of every answer, and when everything is quiet.
 
-use kas::daemon::State;
+use kas::daemon::{State, waited_in_vain};
 use kas::model::{BackendKind, ErrorWord, EventKind, Instance, InstanceId, ProjectId, RunState};
 use kas::policy;
 use kas::store::Record;
@@ -38,7 +38,8 @@ pub(super) fn row(id: InstanceId, before: Option<&Record>, world: &mut World) {
 fn end(instance: &Instance, asked: bool, world: &mut World) {
     let id = instance.id;
     let (name, truth) = (short(id), world.truth(id).clone());
-    let on_disk = world.dirs.get(&id).is_some_and(|dir| dir.exit.is_some());
+    let exit = world.dirs.get(&id).and_then(|dir| dir.exit.as_ref());
+    let on_disk = exit.is_some_and(|record| !waited_in_vain(record));
     match (instance.exit, instance.error) {
         (Some(exit), _) => {
             let same = truth.exit == Some(exit) && instance.output_bytes == truth.output;
@@ -48,7 +49,7 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
         }
         (None, Some(word)) => {
             let true_word = match word {
-                ErrorWord::SpawnFailed => truth.starts == 0 && has_reason(instance, &truth, world),
+                ErrorWord::SpawnFailed => truth.starts == 0 && has_reason(instance, &truth),
                 ErrorWord::ShimLost => (truth.shim_died || truth.starts == 0) && !on_disk,
                 ErrorWord::HostRestart => truth.rebooted && !on_disk,
                 ErrorWord::TmuxCrash => truth.tmux_crashed || truth.shim_died || truth.window_closed,
@@ -70,12 +71,11 @@ fn end(instance: &Instance, asked: bool, world: &mut World) {
     });
 }
 
-/// What was launched runs, or there is a reason in words that it does not: the death of a daemon is none.
-fn has_reason(instance: &Instance, truth: &Truth, world: &World) -> bool {
-    let quirks = world.quirks;
+/// What was launched runs, or something happened to this very run that it does not: the death of a daemon is no reason, and neither is a shim
+/// that waited for the next one in vain.
+fn has_reason(instance: &Instance, truth: &Truth) -> bool {
     // A run that waits at its gate in a window goes with the window.
-    let closed = quirks.operator && truth.window_closed || quirks.tmux && quirks.tmux_faults;
-    let hindered = quirks.disk || quirks.shims || quirks.reboots || truth.waited || closed;
+    let hindered = truth.hindered || truth.shim_died || truth.window_closed || truth.tmux_crashed;
     let text = instance.error_text.as_deref().unwrap_or_default();
     hindered || text.contains("o such shell") || text.contains("which is the limit")
 }

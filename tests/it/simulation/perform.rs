@@ -1,6 +1,8 @@
 //! What a run's actor does, and what the daemon does about what it finds after a start.
 
-use kas::daemon::{Input, Live, Placement, Plan, Reached, Refusal, Resume, RunEffect, SpawnFailure, resume};
+use kas::daemon::{
+    Input, Live, Placement, Plan, Reached, Refusal, Resume, RunEffect, SpawnFailure, resume, waited_in_vain,
+};
 use kas::journal::{Ending, ExitRecord};
 use kas::lifecycle::{
     self, Boot, Decision, EndRecord, FoundDir, FoundSession, FoundWindow, OnRestart, Recorded, Run, Server,
@@ -161,7 +163,10 @@ impl Daemon {
         let id = plan.id;
         let keep = world.quirks.old_tmux && backend == BackendKind::Tmux && plan.history.is_some();
         let placed = match at {
-            At::Begin if world.disk_full || world.dirs.contains_key(&id) => Err("the directory"),
+            At::Begin if world.disk_full || world.dirs.contains_key(&id) => {
+                world.truth(id).hindered |= world.disk_full;
+                Err("the directory")
+            }
             At::Begin => {
                 let nonce = u128::from(world.number());
                 let boot = world.boot;
@@ -232,9 +237,15 @@ impl Daemon {
         world: &mut World,
     ) -> Result<Option<(String, String)>, &'static str> {
         if slow {
+            world.truth(id).hindered = true;
             return Err("the shim does not answer in time");
         }
-        let Some((pipe, ..)) = world.connect(id) else { return Err("no shim listens") };
+        let connected = world.connect(id);
+        // This daemon stood still for as long as a shim waits at its gate.
+        let exit = world.dirs.get(&id).and_then(|dir| dir.exit.as_ref());
+        let ended = matches!(connected, Some((_, Phase::Ended, _))) || exit.is_some_and(waited_in_vain);
+        world.truth(id).hindered |= ended;
+        let Some((pipe, ..)) = connected else { return Err("no shim listens") };
         let Some(terminal) = self.terminals.get_mut(&id) else { return Err("no terminal") };
         if terminal.pipe.is_some() {
             if let Some(pipe) = world.pipes.get_mut(&pipe) {
@@ -290,14 +301,15 @@ impl Daemon {
         };
         let same_boot = dir.boot == world.boot;
         let alive = dir.listens.is_some_and(|shim| world.shims.contains_key(&shim));
-        let answered = if same_boot { world.connect(id) } else { None };
+        let in_vain = dir.exit.as_ref().is_some_and(waited_in_vain);
+        let answered = if same_boot && !in_vain { world.connect(id) } else { None };
         let shim = match answered {
             Some((_, Phase::Waiting, _)) => lifecycle::Shim::AtGate,
             Some((_, Phase::Running | Phase::Ended, _)) => lifecycle::Shim::Live,
-            None if alive => lifecycle::Shim::Silent,
+            None if alive && !in_vain => lifecycle::Shim::Silent,
             None => lifecycle::Shim::Gone,
         };
-        let record = world.dirs[&id].exit.clone();
+        let record = dir.exit.clone().filter(|_| !in_vain);
         let end = record.as_ref().map(|record| EndRecord {
             exit: match record.ending {
                 Ending::Exited(exit) => exit,
@@ -313,7 +325,7 @@ impl Daemon {
             end,
             shim,
             boot,
-            ran: dir.journal.is_some(),
+            ran: dir.journal.is_some() && !in_vain,
             output,
             only_copy: false,
             left: false,

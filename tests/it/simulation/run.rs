@@ -228,7 +228,8 @@ impl Run {
                 let id = shims[self.choices.pick(shims.len())];
                 if let Some(shim) = self.world.shims.get_mut(&id) {
                     shim.frozen = !shim.frozen;
-                    let frozen = shim.frozen;
+                    let (frozen, instance) = (shim.frozen, shim.instance);
+                    self.world.truth(instance).hindered |= frozen;
                     self.world.say(|| format!("shim {id} stands still: {frozen}"));
                 }
             }

@@ -152,8 +152,9 @@ pub(super) struct Truth {
     pub(super) tmux_crashed: bool,
     pub(super) rebooted: bool,
     pub(super) window_closed: bool,
-    /// A shim left its gate because nobody came.
-    pub(super) waited: bool,
+    /// Its start met a full disk, a shim that stood still or did not answer in time, one that left its gate before this daemon came to it, or one that a daemon
+    /// had sent away because the run was to be stopped.
+    pub(super) hindered: bool,
     /// A shim's record of its end is on the disk, or was.
     pub(super) recorded: bool,
 }
@@ -373,6 +374,7 @@ impl World {
             Asked::OpenGate if waits => self.start_command(id, choices),
             Asked::Abort if waits => {
                 shim.acknowledged = true;
+                self.truth(instance).hindered = true;
                 self.end(id, Ending::NeverStarted);
             }
             Asked::Ack => shim.acknowledged |= over,
@@ -403,6 +405,8 @@ impl World {
         }
         let row = self.store.runs.get(&instance).map(|record| &record.run.instance);
         let state = row.map(|row| row.state);
+        let here = self.store.runs.get(&instance).is_some_and(|it| it.boot_id == Some(self.boot.to_string()));
+        self.check(here, || format!("{} was begun in another boot than its row's", short(instance)));
         let refused = self.refused.contains(&instance);
         self.check(state.is_some_and(|state| !state.is_terminal()) && !refused, || {
             format!("{} was started while its row says {state:?} (refused: {refused})", short(instance))
@@ -492,10 +496,6 @@ impl World {
             (false, true) => Cause::WindowClosed,
             (false, false) => Cause::Itself,
         };
-        if ending == Ending::NeverStarted && cause == Cause::Itself {
-            self.truth(instance).waited = true;
-        }
-        let shim = &self.shims[&id];
         let nonce = Nonce::from_bytes(shim.nonce.to_be_bytes());
         let now = self.time();
         let boot_id = format!("boot {}", self.boot);
@@ -513,7 +513,9 @@ impl World {
             boot_id,
         });
         self.shims.get_mut(&id).unwrap().stage = Stage::Ended { record: record.clone(), stored: false };
-        if !self.disk_full {
+        if self.disk_full {
+            self.truth(instance).hindered = true;
+        } else {
             self.write_exit(id);
         }
         self.tell(id, &Told::Exited(record));
