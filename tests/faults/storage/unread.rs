@@ -39,7 +39,7 @@ async fn outlives_a_refused_deletion(world: &World, id: &str) {
 }
 
 /// The output is stored at last.
-async fn is_stored(world: &World, id: &str) {
+async fn is_stored(world: &World, id: &str, output: &'static str) {
     soon("the output is stored", async {
         let mut events = world.events(None).await;
         while transcript(world, id).await.status != 200 {
@@ -47,7 +47,7 @@ async fn is_stored(world: &World, id: &str) {
         }
     })
     .await;
-    assert_eq!(world.transcript(id).await, (0, "one\r\ntwo\r\n".into()));
+    assert_eq!(world.transcript(id).await, (0, output.into()));
 }
 
 async fn transcript(world: &World, id: &str) -> Answer {
@@ -102,7 +102,7 @@ async fn a_run_ends_without_its_output_which_is_stored_later() {
     assert_eq!(world.delete(&format!("/api/v1/tasks/{deleted}")).await.status, 204);
     assert!(!dir(&world, deleted).exists());
     mend(&world, kept, "index");
-    is_stored(&world, kept).await;
+    is_stored(&world, kept, "one\r\ntwo\r\n").await;
 
     // The next daemon does not take it for a directory of nothing, also where it can read nothing of it.
     world.end(Signal::KILL);
@@ -112,7 +112,7 @@ async fn a_run_ends_without_its_output_which_is_stored_later() {
     outlives_a_refused_deletion(&world, late).await;
     mend(&world, late, "spec.json");
     mend(&world, late, "index");
-    is_stored(&world, late).await;
+    is_stored(&world, late, "one\r\ntwo\r\n").await;
     for id in [kept, late] {
         let path = dir(&world, id);
         eventually("the directory goes", || if path.exists() { Err(id.clone()) } else { Ok(()) }).await;
@@ -120,7 +120,7 @@ async fn a_run_ends_without_its_output_which_is_stored_later() {
     world.fsck();
 }
 
-/// A shim that does not leave keeps its directory, and its run's output is stored all the same.
+/// A shim that does not leave keeps its directory, and its run's output is stored all the same, with the bytes that are missing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_output_of_a_shim_that_stands_still_is_stored() {
     let world = roomy(Backend::Pty).await;
@@ -136,8 +136,14 @@ async fn the_output_of_a_shim_that_stands_still_is_stored() {
     kill_process(shim, Signal::STOP).unwrap();
     world.until_ended(&id).await;
     world.logged("the shim does not leave");
+    // What the disk has lost meanwhile is told as with an end.
+    std::fs::File::options().write(true).open(dir(&world, &id).join("seg.0")).unwrap().set_len(5).unwrap();
     mend(&world, &id, "index");
-    is_stored(&world, &id).await;
+    is_stored(&world, &id, "one\r\n").await;
+    let events = world.get("/api/v1/audit-events?kind=project.changed").await.expect(200);
+    let told = events["items"].as_array().unwrap().iter().find(|it| it["task_id"] == id.as_str()).unwrap();
+    let details = if told["details"].is_null() { told } else { &told["details"] };
+    assert_eq!([&details["change"], &details["missing"]], [&json!("output_stored"), &json!([[5, 10]])]);
     assert!(dir(&world, &id).exists());
     kill_process(shim, Signal::CONT).unwrap();
 }
