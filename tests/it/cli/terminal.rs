@@ -8,12 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::home::Daemon;
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, eventually};
 
 /// A command on a terminal of its own, and what it showed.
 struct Screen {
@@ -330,8 +331,8 @@ fn a_signal_that_is_ignored_does_not_end_the_following() {
     assert_eq!(screen.end(&before).0, Some(130));
 }
 
-#[test]
-fn a_signal_ends_a_command_whose_reader_does_not_read() {
+#[tokio::test]
+async fn a_signal_ends_a_command_whose_reader_does_not_read() {
     let daemon = Daemon::start("pty");
     let demo = daemon.demo();
     let run =
@@ -339,15 +340,19 @@ fn a_signal_ends_a_command_whose_reader_does_not_read() {
     let id = run["id"].as_str().unwrap();
     assert_eq!(daemon.home.kas_in(&demo, &["wait", id]).code, Some(0));
     let mut logs = daemon.home.command(&demo, &["logs", id]).stdout(Stdio::piped()).spawn().unwrap();
-    logs.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
+    let reader = logs.stdout.take().unwrap();
+    eventually("the pipe is full", || match ioctl_fionread(&reader).unwrap() {
+        60_000.. => Ok(()),
+        bytes => Err(format!("it has {bytes} bytes")),
+    })
+    .await;
     kill_process(Pid::from_child(&logs), Signal::TERM).unwrap();
-    // The other end of the pipe is open until this has ended.
-    let _reader = logs.stdout.take();
     let pidfd = pidfd_open(Pid::from_child(&logs), PidfdFlags::empty()).unwrap();
     let limit = Timespec::try_from(PATIENCE).unwrap();
     let ends = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).unwrap() == 1;
     logs.kill().unwrap();
     assert_eq!((ends, logs.wait().unwrap().code()), (true, Some(143)));
+    drop(reader);
 }
 
 #[test]
