@@ -145,7 +145,7 @@ impl Handle {
             // Recorded as running, known to be over, and its end is not being stored: storing it has failed for good.
             Err(refusal)
                 if refusal.code == Code::Conflict
-                    && !self.0.view.borrow().finishing.contains(&id)
+                    && !self.0.view.borrow().finishing.contains_key(&id)
                     && !self.instance(id).await?.state.is_terminal() =>
             {
                 let message = format!(
@@ -267,14 +267,11 @@ impl Handle {
     /// # Errors
     /// `not_found`, or what tmux or the store said.
     pub async fn remove_project(&self, actor: &Actor, id: &ProjectId) -> Answer<()> {
-        let live: Vec<_> = self.0.view.borrow().live.values().cloned().collect();
-        let runs: Vec<InstanceId> =
-            live.iter().filter(|run| run.project_id == *id).map(|run| run.id).collect();
-        runs.iter().try_for_each(|run| self.may_end(*run))?;
-        let (actor, id) = (actor.clone(), id.clone());
-        self.over(|_| runs.clone(), self.ask(|reply| Input::RemoveProject { reply, actor, id }))
-            .await
-            .map(|_| ())
+        let runs = self.0.view.borrow().runs_of(id);
+        runs.into_iter().try_for_each(|run| self.may_end(run))?;
+        let (actor, project) = (actor.clone(), id.clone());
+        let asked = self.ask(|reply| Input::RemoveProject { reply, actor, id: project });
+        self.over(|view| view.runs_of(id), asked).await.map(|_| ())
     }
 
     /// Reads the configuration again and registers its new `repos`; the old one stays when the new one is bad.

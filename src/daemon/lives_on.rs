@@ -60,7 +60,7 @@ impl Handle {
             let message = format!("{what} The database takes no change now; daemon.log says why.");
             Some(Refusal::new(Code::Unavailable, message).reason(reason))
         };
-        if view.finishing.contains(&id) {
+        if view.finishing.contains_key(&id) {
             let what = format!("Instance {id} has ended, and its end is shown as soon as it is stored.");
             return refusal(&what, "end_waits");
         }

@@ -1,6 +1,6 @@
 //! The loop: one owner of the state, inputs one after the other, effects started in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,7 @@ pub(super) struct View {
     /// Runs that are starting or running.
     pub live: BTreeMap<InstanceId, Instance>,
     /// Runs whose end is being stored: of them the store alone tells, so that no reader sees an end that a crash could still undo.
-    pub finishing: BTreeSet<InstanceId>,
+    pub finishing: BTreeMap<InstanceId, ProjectId>,
     /// Recorded replacements that wait, and the run that each of them waits for.
     pub replaces: BTreeMap<InstanceId, InstanceId>,
 }
@@ -40,7 +40,10 @@ impl View {
         Self {
             projects: state.projects.clone(),
             live: live.into_iter().map(|(id, live)| (*id, live.run.instance.clone())).collect(),
-            finishing: finishing.into_iter().map(|(id, _)| *id).collect(),
+            finishing: finishing
+                .into_iter()
+                .map(|(id, live)| (*id, live.run.instance.project_id.clone()))
+                .collect(),
             replaces: recorded().filter_map(|(id, live)| Some((*id, live.replaces?))).collect(),
         }
     }
@@ -49,6 +52,13 @@ impl View {
     #[must_use]
     pub(super) fn running_in(&self, project: &ProjectId) -> usize {
         self.live.values().filter(|instance| instance.project_id == *project).count()
+    }
+
+    /// The runs of a project that are not over, or whose end is not stored.
+    #[must_use]
+    pub(super) fn runs_of(&self, project: &ProjectId) -> Vec<InstanceId> {
+        let live = self.live.iter().map(|(id, run)| (id, &run.project_id));
+        live.chain(&self.finishing).filter(|(_, of)| *of == project).map(|(id, _)| *id).collect()
     }
 
     /// The runs that the replacement of this one waits for, this one first. It waits for more than that where this one is itself a replacement

@@ -1148,6 +1148,7 @@ mod tests {
         assert_eq!((waited_for(&state, 2), waited_for(&state, 1)), (vec![id(1)], Vec::new()));
         let stop = step(&mut state, Input::Stop { reply: ReplyId(9), actor: ada(), id: id(3) }, NOW);
         assert_eq!(words(&stop), ["finish stopped None - task.stopped"]);
+        assert_eq!(crate::daemon::run::View::of(&state).runs_of(&demo()), [id(1), id(3)]);
         let finished = step(&mut state, Input::Finished { id: id(3), result: Ok(()) }, NOW);
         assert_eq!(words(&finished), ["reply 9 ok", "release", "cull", "reply 3 ok"]);
         assert_eq!(words(&record_and_finish(&mut state, 1)), ["release", "cull"]);

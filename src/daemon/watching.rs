@@ -162,7 +162,7 @@ impl Handle {
     /// `not_found`, or the store.
     pub async fn ended(&self, id: InstanceId) -> Answer<Instance> {
         let mut view = self.0.view.clone();
-        view.wait_for(|view| !view.live.contains_key(&id) && !view.finishing.contains(&id))
+        view.wait_for(|view| !view.live.contains_key(&id) && !view.finishing.contains_key(&id))
             .await
             .map_err(|_| closing())?;
         self.instance(id).await
