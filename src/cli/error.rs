@@ -142,7 +142,7 @@ fn refused_exit(refused: &client::Refused) -> u8 {
         "not_found" => code::NOT_FOUND,
         "conflict" | "gone" | "rate_limited" => code::CONFLICT,
         "unauthorized" | "forbidden" => code::NOT_PERMITTED,
-        "unavailable" if reason == Some("lives_on") => code::TIMED_OUT,
+        "unavailable" if matches!(reason, Some("lives_on" | "stop_waits" | "end_waits")) => code::TIMED_OUT,
         "unavailable" => code::UNREACHABLE,
         "timeout" => code::TIMED_OUT,
         _ => code::FAILED,
@@ -191,7 +191,9 @@ mod tests {
         check("rate_limited", json!({}), 7);
         check("forbidden", json!({}), 8);
         check("unavailable", json!({}), 5);
-        check("unavailable", json!({"reason": "lives_on"}), 6);
+        for reason in ["lives_on", "stop_waits", "end_waits"] {
+            check("unavailable", json!({ "reason": reason }), 6);
+        }
         check("internal", json!({}), 1);
     }
 

@@ -45,7 +45,7 @@ fn kill(pid: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reused_pid_is_left_alone() {
     let world = World::asleep(Backend::Pty, "");
-    assert_eq!(world.kas(&["daemon", "start"]).code, Some(0));
+    assert_eq!(world.kas(&["daemon", "start", "--http", "127.0.0.1:0"]).code, Some(0));
     let pid = pid_of_status(&world);
     let pid_file = world.path(".config/kasmos/daemon.pid");
     kill(pid);
@@ -62,7 +62,7 @@ async fn a_reused_pid_is_left_alone() {
     let stopped = world.kas(&["daemon", "stop"]);
     assert_eq!(stopped.code, Some(1), "{stopped:?}");
     assert!(stopped.stderr.contains("left alone"), "{stopped:?}");
-    let started = world.kas(&["daemon", "start"]);
+    let started = world.kas(&["daemon", "start", "--http", "127.0.0.1:0"]);
     assert_eq!(started.code, Some(0), "{started:?}");
     let next = pid_of_status(&world);
     assert_ne!(next, pid);
