@@ -1,34 +1,52 @@
 //! What an earlier daemon left under numbers that are now somebody else's, and the machine restarted under everything.
 
-use std::process::{Child, Command};
-
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 
 use super::truth::MARK;
 use crate::harness::{Backend, World, eventually};
 
-/// A process that has nothing to do with kas, under exactly this number.
-fn stranger(pid: u32) -> Child {
-    for _ in 0..1000 {
-        // The kernel gives the next process the number after this one, unless another comes between.
-        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-        let mut child = Command::new("sleep").arg("1000").env_clear().spawn().unwrap();
-        if child.id() == pid {
-            return child;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    panic!("no process got the number {pid}");
+/// A process that has nothing to do with kas, under exactly this number, once what had it was waited for by its parent.
+async fn stranger(pid: u32) -> Pid {
+    let mut made = None;
+    eventually("the number is free", || {
+        made = Some(process_of(pid)?);
+        Ok(())
+    })
+    .await;
+    made.unwrap()
 }
 
-fn untouched(mut stranger: Child) {
-    assert!(stranger.try_wait().unwrap().is_none(), "a stranger was ended");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stranger.id())).unwrap();
+fn process_of(pid: u32) -> Result<Pid, String> {
+    let wanted = [pid.cast_signed()];
+    let arguments = [c"sleep".as_ptr(), c"1000".as_ptr(), std::ptr::null()];
+    let environment = [std::ptr::null()];
+    // SAFETY: all zeros are a valid value of this structure of numbers.
+    let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
+    how.exit_signal = u64::try_from(libc::SIGCHLD).unwrap();
+    how.set_tid = wanted.as_ptr() as u64;
+    how.set_tid_size = 1;
+    // SAFETY: a fork, and `how` outlives the call; the child does nothing but execve(2) and _exit(2).
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const how, size_of_val(&how)) };
+    if child == 0 {
+        // SAFETY: both lists end with a null pointer, and what they point to is static.
+        unsafe {
+            libc::execve(c"/bin/sleep".as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            libc::_exit(127);
+        }
+    }
+    if child < 0 {
+        return Err(std::io::Error::last_os_error().to_string());
+    }
+    Ok(Pid::from_raw(wanted[0]).unwrap())
+}
+
+fn untouched(stranger: Pid) {
+    assert!(waitpid(Some(stranger), WaitOptions::NOHANG).unwrap().is_none(), "a stranger was ended");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", stranger.as_raw_nonzero())).unwrap();
     assert!(status.contains("SigPnd:\t0000000000000000") && status.contains("State:\tS"), "{status}");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    kill_process(stranger, Signal::KILL).unwrap();
+    waitpid(Some(stranger), WaitOptions::empty()).unwrap();
 }
 
 fn pid_of_status(world: &World) -> u32 {
@@ -53,7 +71,7 @@ async fn a_reused_pid_is_left_alone() {
         if std::path::Path::new(&format!("/proc/{pid}")).exists() { Err(pid.to_string()) } else { Ok(()) }
     })
     .await;
-    let stranger = stranger(pid);
+    let stranger = stranger(pid).await;
     for left in [&pid_file, &world.state_dir().join("lock"), &world.path("run/kasmos/kas.sock")] {
         assert!(left.exists(), "{}", left.display());
     }
@@ -89,7 +107,10 @@ async fn after_a_reboot_nothing_old_is_signalled(backend: Backend) {
     }
     world.end(Signal::KILL);
     world.kill_everything().await;
-    let strangers: Vec<Child> = runs.iter().map(|(_, pid)| stranger(*pid)).collect();
+    let mut strangers = Vec::new();
+    for (_, pid) in &runs {
+        strangers.push(stranger(*pid).await);
+    }
 
     let boot = world.write("boot_id", "00000000-1111-2222-3333-444444444444\n");
     let trace = world.path("signals");
