@@ -1,5 +1,5 @@
 //! Launches that do not begin at once: one that replaces a run begins when that is over, and one that a daemon died before begins with the
-//! next. Decides only, as [`super::step`] does.
+//! next. Decides only, as [`super::step()`] does.
 
 use super::effect::{Effect, RunEffect};
 use super::input::{Plan, Reply, ReplyId};

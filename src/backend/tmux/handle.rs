@@ -27,7 +27,7 @@ use crate::shim::Client;
 /// How long an actor may take. It is at most once busy with an attach.
 const DEADLINE: Duration = Duration::from_secs(8);
 /// The longest that the status waits for what a server is set to, which may hang: well within the 2 s of a command.
-const NOTES_WITHIN: Duration = Duration::from_millis(750);
+const NOTES_WITHIN: Duration = Duration::from_millis(300);
 /// Time between two looks at whether a server lives.
 const LIVES_EVERY: Duration = Duration::from_millis(100);
 /// How long the end of a run may take through tmux; its shim stays 2 s.

@@ -182,11 +182,11 @@ async fn new_session(
     project: &ProjectId,
     names: &Names,
 ) -> Result<(), Failure> {
-    // A server that is to end with its last client would be gone when it is looked at, and one of manual sizes dies of the session.
-    let answer = oneshot::start(settings, guard::ask(Sequence::default().then(["start-server"]))).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    if let Some(why) = guard::trouble(&answer.lines().collect::<Vec<_>>(), version) {
-        return Err(Failure::Said(why.to_owned()));
+    // A server that runs is judged first: the session could end it, and everything in it.
+    match oneshot::ask(settings, guard::ask(Sequence::default())).await {
+        Ok(answer) => judged(&answer, version)?,
+        Err(Failure::NoServer) => {}
+        Err(other) => return Err(other),
     }
     let session = names.session.as_str();
     let target = format!("={session}:");
@@ -229,8 +229,15 @@ async fn new_session(
         "@kas-id",
         KEEPER,
     ]);
-    match oneshot::start(settings, sequence).await {
-        Ok(_) => Ok(()),
+    match oneshot::start(settings, guard::ask(sequence)).await {
+        // A server that is to end with this process would be gone when it is looked at.
+        Ok(answer) => judged(&answer, version),
+        Err(Failure::NoServer) => {
+            // It may have died of the session, so one without any is asked.
+            let without = Sequence::default().then(["start-server"]);
+            judged(&oneshot::start(settings, guard::ask(without)).await?, version)?;
+            Err(Failure::NoServer)
+        }
         Err(Failure::Missing(text)) => {
             // A hook that came before the session's own options renamed it or ended it. Nothing half-made stays.
             let half_made = format!("#{{m:*{made}*,#{{pane_start_command}}}}");
@@ -243,6 +250,13 @@ async fn new_session(
         }
         Err(other) => Err(other),
     }
+}
+
+/// Says why no run may be in the server that gave this answer to [`guard::ask`].
+fn judged(answer: &[u8], version: Version) -> Result<(), Failure> {
+    let answer = String::from_utf8_lossy(answer);
+    let why = guard::trouble(&answer.lines().collect::<Vec<_>>(), version);
+    why.map_or(Ok(()), |why| Err(Failure::Said(why.to_owned())))
 }
 
 async fn new_window(

@@ -108,10 +108,10 @@ fn unheld(view: &View<'_>, it: &Instance) -> Option<(Invariant, &'static str)> {
     }
 }
 
-/// Whether it begins when the run that it replaces is over, and that is not.
+/// Whether it begins when a run that it replaces is over, and that is not. One that it replaces may itself be a replacement that waited.
 fn waits(view: &View<'_>, it: &Instance) -> bool {
-    let replaced = it.restarted_from.and_then(|old| view.runs.get(&old));
-    replaced.is_some_and(|old| !old.run.instance.state.is_terminal())
+    let before = |it: &&Instance| Some(&view.runs.get(&it.restarted_from?)?.run.instance);
+    std::iter::successors(before(&it), before).any(|old| !old.state.is_terminal())
 }
 
 /// Whether the run's process descends from its shim, or its end is on its way.

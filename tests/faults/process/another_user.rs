@@ -111,6 +111,8 @@ async fn a_program_that_became_root(backend: Backend) {
         // A replacement waits for it, and so does the replacement of that: each says so.
         let first = waiting(&world, &deaf, &named);
         let second = waiting(&world, &first, &named);
+        let checked = kas(&world, &["debug", "fsck"]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
         assert_eq!(kas(&world, &["stop", "-p", "demo", &second]).code, Some(0));
     }
     let other = kas(&world, &["run", "-p", "demo", "--wait", "--", "exit 7"]);

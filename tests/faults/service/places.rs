@@ -166,7 +166,8 @@ async fn files_are_private_whatever_the_umask() {
         assert!(found.contains(&instance.join("spec.json")) && found.contains(&instance.join("shim.sock")));
         assert!(found.contains(&instance.join("checkpoint")), "{found:?}");
         for path in found {
-            let facts = fs::symlink_metadata(&path).unwrap();
+            // The segments before the checkpoint are removed after it is there.
+            let Ok(facts) = fs::symlink_metadata(&path) else { continue };
             let expect = if facts.is_dir() { 0o700 } else { 0o600 };
             assert_eq!(facts.mode() & 0o777, expect, "{} with umask {umask}", path.display());
         }

@@ -193,8 +193,25 @@ async fn a_server_that_dies_of_a_window_gets_none() {
     let mut world = under("set -g window-size manual\n");
     runs_are_exact(&mut world, "pty").await;
     assert!(reason(&world).await.contains("window-size is manual"), "{}", reason(&world).await);
-    let crashed = audited(&world, "task_runner.tmux_crashed").await;
-    assert!(crashed.is_empty(), "{crashed:?}");
+    // One that runs, with the operator's windows in it, is left as it is.
+    let mine = [
+        "-f/dev/null",
+        "new-session",
+        "-d",
+        "-s",
+        "mine",
+        "sleep 1000",
+        ";",
+        "set-option",
+        "-gw",
+        "window-size",
+        "manual",
+    ];
+    assert_eq!(world.tmux(&mine).code, Some(0));
+    let (_, run) = world.outcome("demo", "exit 3").await;
+    assert_eq!((end_of(&run), &run["backend"]), (json!(["failed", 3, null]), &json!("pty")));
+    assert_eq!(world.tmux(&["has-session", "-t", "mine"]).code, Some(0));
+    assert!(notes(&world).await.contains("window-size is manual"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
