@@ -89,8 +89,36 @@ pub(super) fn descendants(all: &[(u32, Stat)], roots: &[u32], except: Option<u32
 }
 
 /// Everything alive below this process, and whether it leads a session.
+///
+/// The kernel's lists of children name it at the cost of the tree alone, but may leave out what is born or moved while they are read; so only all
+/// processes show that nothing lives.
 pub(super) fn below_this() -> Vec<(Process, bool)> {
-    descendants(&all(), &[std::process::id()], None)
+    let this = [std::process::id()];
+    let below = descendants(&named_below(&this), &this, None);
+    if below.is_empty() { descendants(&all(), &this, None) } else { below }
+}
+
+/// What the lists of children name below `roots`.
+fn named_below(roots: &[u32]) -> Vec<(u32, Stat)> {
+    let mut parents = roots.to_vec();
+    let mut seen = HashMap::new();
+    while let Some(parent) = parents.pop() {
+        for child in children(parent) {
+            if let Some(stat) = stat(child)
+                && seen.insert(child, stat).is_none()
+            {
+                parents.push(child);
+            }
+        }
+    }
+    seen.into_iter().collect()
+}
+
+/// The children of all threads of a process (proc_pid_task(5)); none where the kernel was built without these lists.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect()
 }
 
 /// Signals exactly this process, never a later one with its number. Says whether that was denied: it has become another user's.
@@ -223,6 +251,10 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -234,5 +266,23 @@ mod tests {
         assert_eq!(parse_stat(&format!("5 (x) {}", rest.replacen('S', "Z", 1))).map(|s| s.ended), Some(true));
         assert_eq!(parse_stat(&format!("9 (sh) {rest}")).map(|s| s.leads), Some(true));
         assert_eq!(parse_stat("5 (sh"), None);
+    }
+
+    #[test]
+    fn the_lists_of_children_name_what_all_processes_show() {
+        let script = "sh -c 'sleep 1000 & echo; wait' & wait";
+        #[expect(clippy::disallowed_methods, reason = "a tree to look at")]
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let sorted = |mut found: Vec<(Process, bool)>| {
+            found.sort_unstable_by_key(|(process, _)| process.pid);
+            found
+        };
+        let named = sorted(descendants(&named_below(&[shell.id()]), &[shell.id()], None));
+        let shown = sorted(descendants(&all(), &[shell.id()], None));
+        rustix::process::kill_process_group(Pid::from_child(&shell), Signal::KILL).unwrap();
+        shell.wait().unwrap();
+        assert!(named.len() == 2 && named == shown, "{named:?} {shown:?}");
     }
 }
