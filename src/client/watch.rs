@@ -425,6 +425,19 @@ mod tests {
 
     type Peer = WebSocketStream<UnixStream>;
 
+    fn listening() -> (tempfile::TempDir, UnixListener, Client) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        (temp, UnixListener::bind(&path).unwrap(), Client::new(path))
+    }
+
+    /// A client's view of a run that the listener was asked for.
+    async fn watch(client: &Client, from: Option<u64>, mode: Mode) -> Result<Watch, Error> {
+        Watch::open(client, "demo", InstanceId::from_parts(1, 2), from, mode).await
+    }
+
+    const TYPING: Mode = Mode::Interactive(Size::DEFAULT);
+
     /// The daemon's side of a connection, after the handshake.
     async fn accept(listener: &UnixListener) -> Peer {
         let (stream, _) = listener.accept().await.unwrap();
@@ -454,6 +467,18 @@ mod tests {
         peer.send(Message::text(message.to_string())).await.unwrap();
     }
 
+    /// Takes a subscription in; says what was asked for.
+    async fn subscribed(peer: &mut Peer, handle: u32, offset: u64) -> Value {
+        let hello = said(peer).await;
+        say(peer, json!({"type":"subscribed","handle":handle,"offset":offset})).await;
+        hello
+    }
+
+    async fn exit(peer: &mut Peer, offset: u64) {
+        let exit = json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":offset});
+        say(peer, exit).await;
+    }
+
     async fn output(peer: &mut Peer, offset: u64, bytes: &[u8]) {
         let mut frame = Frame::input(7, bytes).to_vec();
         frame[0] = 1;
@@ -467,11 +492,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_connection_is_taken_up_at_the_same_byte() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
+        let (_temp, listener, client) = listening();
         let id = InstanceId::from_parts(1, 2);
-        let mode = Mode::Interactive(Size::DEFAULT);
         let daemon = async {
             let mut peer = accept(&listener).await;
             let hello = said(&mut peer).await;
@@ -487,18 +509,16 @@ mod tests {
             output(&mut peer, 3, b"").await;
             drop(peer);
             let mut peer = accept(&listener).await;
-            assert_eq!(said(&mut peer).await["from"], 3);
-            say(&mut peer, json!({"type":"subscribed","handle":8,"offset":3})).await;
+            assert_eq!(subscribed(&mut peer, 8, 3).await["from"], 3);
             let Some(Ok(Message::Binary(typed))) = peer.next().await else { panic!("no input") };
             assert_eq!(&typed[..], &Frame::input(8, b"typed while away")[..]);
             output(&mut peer, 3, b"def").await;
             say(&mut peer, json!({"type":"error","code":"conflict","message":"ended"})).await;
-            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":6}))
-                .await;
+            exit(&mut peer, 6).await;
             peer
         };
         let viewer = async {
-            let mut watch = Watch::open(&client, "demo", id, Some(0), mode).await.unwrap();
+            let mut watch = watch(&client, Some(0), TYPING).await.unwrap();
             let mut seen = Vec::new();
             loop {
                 seen.push(watch.next().await.unwrap());
@@ -538,23 +558,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_daemon_of_an_older_kas_is_asked_without_the_new_wish() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
-        let mode = Mode::Interactive(Size::DEFAULT);
+        let (_temp, listener, client) = listening();
         let daemon = async {
             // A daemon of an older kas does not know the wish, and is asked again without it.
             let mut peer = accept(&listener).await;
             assert_eq!(said(&mut peer).await["confirm_input"], true);
             say(&mut peer, json!({"type":"error","code":"invalid_request","message":"?","details":{"reason":"unknown_field"}})).await;
             let mut peer = accept(&listener).await;
-            assert_eq!(said(&mut peer).await["confirm_input"], Value::Null);
-            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            assert_eq!(subscribed(&mut peer, 7, 0).await["confirm_input"], Value::Null);
             assert_eq!(typed(&mut peer, 1).await, b"x");
         };
         let viewer = async {
-            let mut watch =
-                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            let mut watch = watch(&client, None, TYPING).await.unwrap();
             assert_eq!(watch.next().await.unwrap(), Seen::Began { live: 0 });
             watch.input(b"x").await.unwrap();
             assert!(!watch.confirms && watch.undelivered() == 0);
@@ -564,15 +579,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_paste_goes_as_it_is_taken_and_after_a_break_nothing_follows_a_hole() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
+        let (_temp, listener, client) = listening();
         let paste: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1] ^ n.to_le_bytes()[0]).collect();
-        let mode = Mode::Interactive(Size::DEFAULT);
         let daemon = async {
             let mut peer = accept(&listener).await;
-            said(&mut peer).await;
-            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            subscribed(&mut peer, 7, 0).await;
             let first = typed(&mut peer, WINDOW_BYTES).await;
             assert_eq!(first, paste[..WINDOW_BYTES]);
             say(&mut peer, json!({"type":"pty.input.taken","channel":"c","bytes":40_000})).await;
@@ -581,16 +592,13 @@ mod tests {
             assert_eq!(second, paste[WINDOW_BYTES..WINDOW_BYTES + INPUT_PIECE_BYTES]);
             drop(peer);
             let mut peer = accept(&listener).await;
-            said(&mut peer).await;
-            say(&mut peer, json!({"type":"subscribed","handle":8,"offset":0})).await;
+            subscribed(&mut peer, 8, 0).await;
             assert_eq!(typed(&mut peer, 3).await, b"new", "nothing of the broken paste");
-            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":0}))
-                .await;
+            exit(&mut peer, 0).await;
             peer
         };
         let viewer = async {
-            let mut watch =
-                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            let mut watch = watch(&client, None, TYPING).await.unwrap();
             let mut begun = 0;
             loop {
                 match watch.next().await.unwrap() {
@@ -618,14 +626,11 @@ mod tests {
 
     #[tokio::test]
     async fn single_keys_are_counted_as_the_daemon_counts_them_and_the_cap_leaves_no_hole() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
+        let (_temp, listener, client) = listening();
         let keys = 5_000;
         let daemon = async {
             let mut peer = accept(&listener).await;
-            said(&mut peer).await;
-            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            subscribed(&mut peer, 7, 0).await;
             // Frames of a key each as far as the window goes; the rest in one frame as soon as there is room.
             let frames = WINDOW_BYTES.div_ceil(1 + FRAME_COST);
             for _ in 0..frames {
@@ -643,14 +648,11 @@ mod tests {
             let taken = json!({"type":"pty.input.taken","channel":"c","bytes":WINDOW_BYTES});
             say(&mut peer, taken).await;
             assert_eq!(typed(&mut peer, 1).await, b"after");
-            say(&mut peer, json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":0}))
-                .await;
+            exit(&mut peer, 0).await;
             peer
         };
         let viewer = async {
-            let mode = Mode::Interactive(Size::DEFAULT);
-            let mut watch =
-                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, mode).await.unwrap();
+            let mut watch = watch(&client, None, TYPING).await.unwrap();
             assert_eq!(watch.next().await.unwrap(), Seen::Began { live: 0 });
             for _ in 0..keys {
                 watch.input(b"k").await.unwrap();
@@ -673,28 +675,20 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_acknowledged_so_that_a_paused_sender_goes_on() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
+        let (_temp, listener, client) = listening();
         let daemon = async {
             let mut peer = accept(&listener).await;
-            assert_eq!(said(&mut peer).await["mode"], "view");
-            say(&mut peer, json!({"type":"subscribed","handle":7,"offset":0})).await;
+            assert_eq!(subscribed(&mut peer, 7, 0).await["mode"], "view");
             for at in 0..11 {
                 output(&mut peer, at * 10_000, &[b'x'; 10_000]).await;
             }
             // Not another byte before almost all is acknowledged.
             while said(&mut peer).await["offset"].as_u64().unwrap() < 105_001 {}
-            say(
-                &mut peer,
-                json!({"type":"pty.exit","state":"done","exit_code":0,"signal":null,"offset":110_000}),
-            )
-            .await;
+            exit(&mut peer, 110_000).await;
             peer
         };
         let viewer = async {
-            let mut watch =
-                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
+            let mut watch = watch(&client, None, Mode::View).await.unwrap();
             while !matches!(watch.next().await.unwrap(), Seen::End(_)) {}
         };
         both(daemon, viewer).await;
@@ -702,9 +696,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_an_error_and_not_tried_again() {
-        let temp = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(temp.path().join("s")).unwrap();
-        let client = Client::new(temp.path().join("s"));
+        let (_temp, listener, client) = listening();
         let daemon = async {
             let mut peer = accept(&listener).await;
             said(&mut peer).await;
@@ -712,8 +704,7 @@ mod tests {
             peer
         };
         let viewer = async {
-            let mut watch =
-                Watch::open(&client, "demo", InstanceId::from_parts(1, 2), None, Mode::View).await.unwrap();
+            let mut watch = watch(&client, None, Mode::View).await.unwrap();
             watch.next().await.unwrap_err()
         };
         let (_peer, error) = both(daemon, viewer).await;

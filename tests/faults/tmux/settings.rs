@@ -47,6 +47,18 @@ async fn runs_are_exact(world: &mut World, backend: &str) {
     world.fsck();
 }
 
+/// Runs one command, exact and on this backend.
+async fn one_is_exact(world: &World, backend: &str) {
+    let (_, run) = world.outcome("demo", "exit 3").await;
+    assert_eq!((end_of(&run), &run["backend"]), (json!(["failed", 3, null]), &json!(backend)), "{run}");
+}
+
+/// A session of the operator's, and an option set in its server.
+fn operator_sets(world: &World, session: &[&str], set: [&str; 3]) {
+    let words = [session, &["new-session", "-d", "-s", "mine", "sleep 1000", ";", "set-option"], &set];
+    assert_eq!(world.tmux(&words.concat()).code, Some(0));
+}
+
 /// What the status says of the server, by the API and by the command.
 async fn notes(world: &World) -> String {
     let status = world.get("/v1/status").await.expect(200);
@@ -151,39 +163,14 @@ async fn a_server_that_ends_with_its_last_client_gets_no_run() {
     runs_are_exact(&mut world, "pty").await;
     assert!(reason(&world).await.contains("exit-unattached is on"), "{}", reason(&world).await);
     // The same where the operator's own session keeps the server: another may be made while kas is away.
-    assert_eq!(
-        world
-            .tmux(&[
-                "-C",
-                "new-session",
-                "-d",
-                "-s",
-                "mine",
-                "sleep 1000",
-                ";",
-                "set-option",
-                "-s",
-                "exit-unattached",
-                "off"
-            ])
-            .code,
-        Some(0)
-    );
-    let id = world.run_command("demo", "exit 3").await;
-    assert_eq!(
-        (end_of(&world.until_ended(&id).await), &world.instance(&id).await["backend"]),
-        (json!(["failed", 3, null]), &json!("tmux"))
-    );
+    operator_sets(&world, &["-C"], ["-s", "exit-unattached", "off"]);
+    one_is_exact(&world, "tmux").await;
     assert_eq!(notes(&world).await, "");
     // A server that never ends by itself may have it.
     for (option, value) in [("exit-empty", "off"), ("exit-unattached", "on")] {
         assert_eq!(world.tmux(&["set-option", "-s", option, value]).code, Some(0));
     }
-    let id = world.run_command("demo", "exit 3").await;
-    assert_eq!(
-        (end_of(&world.until_ended(&id).await), &world.instance(&id).await["backend"]),
-        (json!(["failed", 3, null]), &json!("tmux"))
-    );
+    one_is_exact(&world, "tmux").await;
     world.fsck();
 }
 
@@ -194,22 +181,8 @@ async fn a_server_that_dies_of_a_window_gets_none() {
     runs_are_exact(&mut world, "pty").await;
     assert!(reason(&world).await.contains("window-size is manual"), "{}", reason(&world).await);
     // One that runs, with the operator's windows in it, is left as it is.
-    let mine = [
-        "-f/dev/null",
-        "new-session",
-        "-d",
-        "-s",
-        "mine",
-        "sleep 1000",
-        ";",
-        "set-option",
-        "-gw",
-        "window-size",
-        "manual",
-    ];
-    assert_eq!(world.tmux(&mine).code, Some(0));
-    let (_, run) = world.outcome("demo", "exit 3").await;
-    assert_eq!((end_of(&run), &run["backend"]), (json!(["failed", 3, null]), &json!("pty")));
+    operator_sets(&world, &["-f/dev/null"], ["-gw", "window-size", "manual"]);
+    one_is_exact(&world, "pty").await;
     assert_eq!(world.tmux(&["has-session", "-t", "mine"]).code, Some(0));
     assert!(notes(&world).await.contains("window-size is manual"));
 }
