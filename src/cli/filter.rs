@@ -481,6 +481,12 @@ fn asks(parameters: &[u8], last: u8) -> bool {
 mod tests {
     use super::*;
 
+    fn filtered(policy: Policy, input: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Filter::new(policy).feed(input, &mut out);
+        out
+    }
+
     /// In every cutting, since a pipe cuts where it likes.
     fn check(policy: Policy, input: &[u8], expect: &[u8]) {
         for size in 1..=input.len() {
@@ -649,8 +655,7 @@ mod tests {
                     b"\n\x00",
                 ] {
                     let input = [b"a", string, hidden, b"\x1b\\b"].concat();
-                    let (mut filter, mut out) = (Filter::new(policy), Vec::new());
-                    filter.feed(&input, &mut out);
+                    let out = filtered(policy, &input);
                     let shown = out.strip_suffix(b"\x1b\\b").map_or(out.clone(), |it| [it, b"b"].concat());
                     assert_eq!(shown.escape_ascii().to_string(), "ab", "{policy:?} {}", input.escape_ascii());
                 }
@@ -671,14 +676,11 @@ mod tests {
             (b"\xc2\x9c\xc2\x9bc\x1b\\b", b"\x1b\\b"),
             (b"\x9bc\x1b[31mb", b"\x1b\\\x1b[31mb"),
         ] {
-            let mut out = Vec::new();
-            Filter::new(Policy::Mute).feed(&[&picture, hidden].concat(), &mut out);
+            let out = filtered(Policy::Mute, &[&picture, hidden].concat());
             assert_eq!(out[picture.len()..].escape_ascii().to_string(), rest.escape_ascii().to_string());
         }
         let kitty = [b"\x1b_Ga=q;", vec![b'A'; 2 * MAX_SEQUENCE_BYTES].as_slice(), b"\x1b\\b"].concat();
-        let mut out = Vec::new();
-        Filter::new(Policy::Mute).feed(&kitty, &mut out);
-        assert_eq!(out, b"b", "a question is none the less for being long");
+        assert_eq!(filtered(Policy::Mute, &kitty), b"b", "a question is none the less for being long");
     }
 
     #[test]

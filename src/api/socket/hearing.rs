@@ -303,6 +303,7 @@ impl<D: Desk> Connection<D> {
             self.apply_wish(handle);
         }
     }
+
     /// Tells the terminal the colours of its owner, one telling at a time.
     pub(super) fn apply_theme(&mut self, handle: u32) {
         let (desk, subscriber, owners) =
