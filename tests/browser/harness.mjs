@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { after, afterEach, before } from 'node:test';
+import { after, afterEach, before, beforeEach } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -122,9 +122,19 @@ export class Kas {
     this.#daemon.kill('SIGCONT');
   }
 
+  /** Has the daemon answer again after a test that failed while it hung or was away. */
+  async revive() {
+    if (this.#daemon === null) await this.start();
+    else this.resume();
+  }
+
   /** Ends everything and deletes the tree. */
   async remove() {
-    if (this.#daemon !== null) await this.run('daemon', 'remove', 'demo');
+    // Its tasks outlive a daemon, so one that is away comes back to end them.
+    if (this.address !== undefined) {
+      await this.revive();
+      await this.run('daemon', 'remove', 'demo');
+    }
     await this.stop();
     await execute('tmux', ['kill-server'], { env: this.env });
     rmSync(this.dir, { recursive: true, force: true });
@@ -239,6 +249,7 @@ export function useDemo(backend) {
     assert.equal(kas.backend, backend);
     await kas.must('daemon', 'add', kas.project);
   });
+  beforeEach(() => kas.revive());
   after(() => kas.remove());
   return kas;
 }
